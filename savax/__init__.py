@@ -1,0 +1,1 @@
+"""SavedModel and TensorFlow checkpoints for JAX, without TensorFlow."""
