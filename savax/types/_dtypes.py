@@ -166,6 +166,10 @@ def as_dtype(value: DTypeLike) -> DType:
     """
     if isinstance(value, DType):
         return value
+    if value is None:
+        raise InvalidArgumentError("None is not a dtype.")
+    if value is float:  # as in TensorFlow and JAX, where numpy would say float64
+        return _BY_NAME["float32"]
     found = _by_plain_value(value)
     if found is not None:
         return found
