@@ -1,0 +1,61 @@
+"""Which line of the user's code an equation or an exception comes from."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import Any
+
+import jax
+import jaxlib
+import numpy as np
+
+# Frames of files below these folders are machinery between the user's line and the equation:
+# JAX, numpy, savax itself, and the standard library (contextlib, functools, threading).
+_SAVAX_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_STANDARD_FOLDER = os.path.dirname(os.path.abspath(traceback.__file__))
+_MACHINERY_FOLDERS = tuple(
+    os.path.join(folder, "")
+    for folder in (
+        os.path.dirname(os.path.abspath(jax.__file__)),
+        os.path.dirname(os.path.abspath(jaxlib.__file__)),
+        os.path.dirname(os.path.abspath(np.__file__)),
+        _SAVAX_FOLDER,
+    )
+)
+_SITE_PACKAGES = os.path.join(_STANDARD_FOLDER, "site-packages", "")
+
+
+def is_user_file(file_name: str) -> bool:
+    """Whether code in a file is neither JAX's, nor savax's, nor the standard library's."""
+    path = os.path.abspath(file_name)
+    if path.startswith(_MACHINERY_FOLDERS) or file_name.startswith("<frozen"):
+        return False
+    in_standard_library = path.startswith(os.path.join(_STANDARD_FOLDER, ""))
+    return not in_standard_library or path.startswith(_SITE_PACKAGES)
+
+
+def user_frame(equation: Any) -> str:
+    """Returns where the user's code made an equation, as ``"file:line (function)"``.
+
+    Args:
+      equation: an equation of a jaxpr, or a JAX traceback object.
+
+    Returns:
+      The innermost line that belongs to the user; ``"unknown line"`` if JAX recorded none.
+    """
+    source_info = getattr(equation, "source_info", None)
+    recorded = equation if source_info is None else source_info.traceback
+    for frame in getattr(recorded, "frames", None) or ():
+        if is_user_file(frame.file_name):
+            return f"{frame.file_name}:{frame.line_num} ({frame.function_name})"
+    return "unknown line"
+
+
+def error_frame(error: BaseException) -> str:
+    """Returns where the user's code raised an exception, as ``"file:line (function)"``."""
+    summaries = traceback.extract_tb(error.__traceback__)
+    for frame in reversed(summaries):
+        if is_user_file(frame.filename):
+            return f"{frame.filename}:{frame.lineno} ({frame.name})"
+    return "unknown line"
