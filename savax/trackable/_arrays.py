@@ -1,0 +1,209 @@
+"""Values of Variables: users' values as arrays, and the door to JAX, opened from above."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from savax.errors import DTypeMismatchError, InvalidArgumentError
+from savax.types import DType, as_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _no_tracer(_: Any) -> bool:
+    return False
+
+
+@dataclasses.dataclass
+class ArrayBackend:
+    """What the function layer knows about arrays and this layer doesn't.
+
+    Attributes:
+      convert: takes a host array; returns it as an array of the accelerator library, or the same
+        object where that library can't hold its dtype.
+      is_tracer: whether a value exists only while a trace runs.
+    """
+
+    convert: Callable[[Any], Any] = _same
+    is_tracer: Callable[[Any], bool] = _no_tracer
+
+
+BACKEND = ArrayBackend()
+
+
+def set_array_converter(convert: Callable[[Any], Any]) -> None:
+    """Installs how a host array becomes what ``Variable.value`` returns."""
+    BACKEND.convert = convert
+
+
+def set_tracer_check(is_tracer: Callable[[Any], bool]) -> None:
+    """Installs the test for values that must never be stored."""
+    BACKEND.is_tracer = is_tracer
+
+
+def is_array(value: Any) -> bool:
+    """Whether a value has a dtype and a shape of its own, as numpy and JAX arrays have."""
+    return hasattr(value, "dtype") and hasattr(value, "shape")
+
+
+def host_array(value: Any, dtype: DType | None = None) -> np.ndarray[Any, Any]:
+    """Returns an own, read-only numpy array of a user's value.
+
+    Python's floats become float32 and its integers int32, as in TensorFlow, unless a dtype is
+    asked for; arrays keep their dtype, strings become an object array of bytes.
+
+    Args:
+      value: an array, a number, a string, or nested sequences of those.
+      dtype: element type of the result. Numbers are cast to it; Python floats to integers aren't.
+
+    Raises:
+      InvalidArgumentError: sequences of uneven lengths, values that don't fit, or an element that
+        has no place in an array.
+      DTypeMismatchError: a string where a number is asked for, or the reverse.
+    """
+    if is_array(value):
+        array = np.asarray(value)
+        natural = as_dtype(array.dtype)
+    else:
+        array, natural = _from_python(value, dtype)
+    if natural.name == "string":
+        array = _encode_strings(array)
+    wanted = natural if dtype is None else dtype
+    if (natural.name == "string") != (wanted.name == "string"):
+        raise DTypeMismatchError(f"A value of dtype {natural.name} can't become {wanted.name}.")
+    result = _cast(array, wanted)
+    if result is value or result.base is not None or not result.flags.owndata:
+        result = result.copy()
+    result.flags.writeable = False
+    return result
+
+
+def fitted_array(value: Any, dtype: DType) -> np.ndarray[Any, Any]:
+    """Returns a host value in the dtype of the Variable that it is assigned to.
+
+    Args:
+      value: a numpy array or scalar, a Python value, or any concrete array.
+      dtype: the Variable's.
+
+    Raises:
+      DTypeMismatchError: the value is of another kind (a fraction for an integer, a complex
+        number for a real one), or an integer that the dtype can't hold exactly.
+    """
+    if is_array(value):
+        found = as_dtype(np.asarray(value).dtype)
+        if found is not dtype and not _fits(np.asarray(value), found, dtype):
+            raise DTypeMismatchError(
+                f"expected dtype {dtype.name}, found {found.name}; cast it first"
+            )
+    return host_array(value, dtype)
+
+
+def widens(found: DType, wanted: DType) -> bool:
+    """Whether every value of one dtype is a value of another, larger one of the same kind."""
+    a, b = found.numpy_dtype, wanted.numpy_dtype
+    same_kind = (
+        (found.is_floating and wanted.is_floating)
+        or (found.is_integer and wanted.is_integer and found.is_unsigned == wanted.is_unsigned)
+        or (found.is_complex and wanted.is_complex)
+    )
+    return same_kind and a.itemsize < b.itemsize and bool(np.can_cast(a, b, "safe"))
+
+
+def _fits(array: np.ndarray[Any, Any], found: DType, wanted: DType) -> bool:
+    if found.name == "string" or wanted.name == "string":
+        return False
+    if found.is_floating and wanted.is_floating:
+        return True  # rounding a fraction is what every float dtype does
+    if found.is_complex and wanted.is_complex:
+        return True
+    if found.is_integer and (wanted.is_integer or wanted.is_floating or wanted.is_complex):
+        return bool(np.array_equal(array.astype(wanted.numpy_dtype).astype(array.dtype), array))
+    return found.is_floating and wanted.is_complex
+
+
+def _from_python(value: Any, dtype: DType | None) -> tuple[np.ndarray[Any, Any], DType]:
+    """Returns an array of a Python value and the dtype that TensorFlow would give it."""
+    leaves = list(_leaves(value))
+    if leaves and all(isinstance(leaf, str | bytes) for leaf in leaves):
+        return _object_array(value), as_dtype("string")
+    if any(not isinstance(leaf, bool | int | float | complex) for leaf in leaves):
+        arrays = [leaf for leaf in leaves if is_array(leaf)]
+        if len(arrays) + sum(isinstance(leaf, bool | int | float) for leaf in leaves) < len(leaves):
+            odd = next(x for x in leaves if not is_array(x) and not isinstance(x, int | float))
+            raise InvalidArgumentError(f"A {type(odd).__name__} has no place in an array.")
+        array = _numpy(value, None)
+        return array, as_dtype(array.dtype)
+    if any(isinstance(leaf, complex) for leaf in leaves):
+        natural = as_dtype("complex128")
+    elif any(isinstance(leaf, float) for leaf in leaves) or not leaves:
+        natural = as_dtype("float32")
+    elif all(isinstance(leaf, bool) for leaf in leaves):
+        natural = as_dtype("bool")
+    else:
+        natural = as_dtype("int32")
+    wanted = natural if dtype is None else dtype
+    if leaves and natural.is_floating and (wanted.is_integer or wanted.is_bool):
+        raise DTypeMismatchError(f"a Python float can't become {wanted.name}; convert it first")
+    if natural.is_complex and not wanted.is_complex:
+        raise DTypeMismatchError(f"a Python complex number can't become {wanted.name}")
+    return _numpy(value, None if wanted.name == "string" else wanted), natural
+
+
+def _leaves(value: Any) -> Iterable[Any]:
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, list | tuple):
+            pending.extend(reversed(item))
+        else:
+            yield item
+
+
+def _numpy(value: Any, dtype: DType | None) -> np.ndarray[Any, Any]:
+    try:
+        return np.array(value, dtype=None if dtype is None else dtype.numpy_dtype)
+    except (ValueError, OverflowError, TypeError) as error:
+        name = "array" if dtype is None else f"{dtype.name} array"
+        raise InvalidArgumentError(f"The value doesn't make one {name}: {error}") from error
+
+
+def _object_array(value: Any) -> np.ndarray[Any, Any]:
+    shape: list[int] = []
+    first = value
+    while isinstance(first, list | tuple):
+        shape.append(len(first))
+        first = first[0] if first else None
+    leaves = list(_leaves(value))
+    if math.prod(shape) != len(leaves):
+        raise InvalidArgumentError("The nested sequences of strings have uneven lengths.")
+    array = np.empty(len(leaves), dtype=object)
+    array[:] = leaves
+    return array.reshape(shape)
+
+
+def _encode_strings(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Returns an object array of bytes; text is encoded in UTF-8."""
+    encoded = np.empty(array.shape, dtype=object)
+    flat = encoded.reshape(-1)
+    for index, item in enumerate(array.reshape(-1).tolist()):
+        if not isinstance(item, str | bytes):
+            raise InvalidArgumentError(f"A {type(item).__name__} has no place in a string array.")
+        flat[index] = item.encode() if isinstance(item, str) else item
+    return encoded
+
+
+def _cast(array: np.ndarray[Any, Any], dtype: DType) -> np.ndarray[Any, Any]:
+    if array.dtype == dtype.numpy_dtype:
+        return array
+    if dtype.is_bool and array.dtype.kind != "b":
+        return array.astype(bool)
+    return array.astype(dtype.numpy_dtype)

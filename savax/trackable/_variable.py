@@ -1,0 +1,361 @@
+"""Variable: a named array that functions read and assign, and that checkpoints hold."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from savax.errors import (
+    DTypeMismatchError,
+    EscapedTracerError,
+    InvalidArgumentError,
+    ShapeMismatchError,
+)
+from savax.trackable._array_attributes import ArrayAttributes
+from savax.trackable._arrays import BACKEND, fitted_array, host_array, is_array, widens
+from savax.trackable._base import Trackable
+from savax.trackable._frames import current_frame
+from savax.trackable._name_scope import scoped_name
+from savax.types import (
+    DType,
+    DTypeLike,
+    Shape,
+    TensorSpec,
+    as_dtype,
+    as_shape,
+    shape_is_subtype,
+    shapes_compatible,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+VARIABLE_VALUE = "VARIABLE_VALUE"  # the attribute name that TensorFlow's checkpoints use
+
+
+class VariableSynchronization(enum.IntEnum):
+    """When copies of a distributed Variable are brought together; kept for the file format."""
+
+    AUTO = 0
+    NONE = 1
+    ON_WRITE = 2
+    ON_READ = 3
+
+
+class VariableAggregation(enum.IntEnum):
+    """How copies of a distributed Variable are combined; kept for the file format."""
+
+    NONE = 0
+    SUM = 1
+    MEAN = 2
+    ONLY_FIRST_REPLICA = 3
+
+
+class Variable(ArrayAttributes, Trackable):
+    """An array that keeps its identity while its value changes.
+
+    It behaves like its value in arithmetic, comparison, indexing and where numpy or JAX take an
+    array. As ``==`` compares elements, a Variable has no hash: use ``ref()`` as a dict key.
+
+    Args:
+      initial_value: an array, a Python number or string or nested lists of those, or a function
+        without arguments that returns one. Python's floats become float32, its integers int32;
+        arrays keep their dtype, 64-bit ones too.
+      trainable: whether gradients are wanted; by default yes, except with ``ON_READ``.
+      name: need not be unique; Modules' name scopes are put before it.
+      dtype: casts the initial value.
+      shape: what later values may have, where that is more general than the initial value's
+        shape: dims may be None, and ``TensorShape(None)`` is any rank.
+      synchronization: kept for the file format.
+      aggregation: kept for the file format.
+
+    Raises:
+      InvalidArgumentError: there is no initial value, or it makes no array.
+      ShapeMismatchError: the initial value doesn't have the shape asked for.
+      EscapedTracerError: the value belongs to a trace that savax knows nothing of.
+    """
+
+    def __init__(
+        self,
+        initial_value: Any = None,
+        trainable: bool | None = None,
+        *,
+        name: str | None = None,
+        dtype: DTypeLike | None = None,
+        shape: Any = None,
+        synchronization: VariableSynchronization = VariableSynchronization.AUTO,
+        aggregation: VariableAggregation = VariableAggregation.NONE,
+    ) -> None:
+        self._name = scoped_name("Variable" if name is None else name)
+        self._synchronization = VariableSynchronization(synchronization)
+        self._aggregation = VariableAggregation(aggregation)
+        on_read = self._synchronization is VariableSynchronization.ON_READ
+        self._trainable = not on_read if trainable is None else bool(trainable) and not on_read
+        value = initial_value() if callable(initial_value) else initial_value
+        if value is None:
+            raise InvalidArgumentError(f"Variable {self._name!r} needs an initial value.")
+        value = _initial_array(value, None if dtype is None else as_dtype(dtype), self._name)
+        self._dtype = as_dtype(value.dtype)
+        found = tuple(int(size) for size in value.shape)
+        self._shape: Shape = found if shape is None else as_shape(shape)
+        if not shapes_compatible(found, self._shape):
+            raise ShapeMismatchError(
+                f"Variable {self._name!r}: the initial value has shape {found}, "
+                f"not {self._shape} as asked for."
+            )
+        self._stored: Any = None
+        self._converted = False
+        self._create(value)
+
+    def _create(self, value: Any) -> None:
+        frame = current_frame()
+        if not BACKEND.is_tracer(value):
+            self._store(value)
+        elif frame is None:
+            raise self._escaped("its initial value")
+        if frame is not None:
+            frame.create(self, value)
+
+    @property
+    def name(self) -> str:
+        """The name, with the prefixes of the name scopes it was made in."""
+        return self._name
+
+    @property
+    def dtype(self) -> DType:
+        """Element type; it never changes."""
+        return self._dtype
+
+    @property
+    def shape(self) -> Any:
+        """What values may have: a tuple of sizes, None for sizes that may change.
+
+        None instead of a tuple if the rank may change.
+        """
+        return self._shape
+
+    @property
+    def trainable(self) -> bool:
+        """Whether gradients are wanted."""
+        return self._trainable
+
+    @property
+    def synchronization(self) -> VariableSynchronization:
+        """When copies would be brought together."""
+        return self._synchronization
+
+    @property
+    def aggregation(self) -> VariableAggregation:
+        """How copies would be combined."""
+        return self._aggregation
+
+    @property
+    def spec(self) -> TensorSpec:
+        """Dtype, shape and name."""
+        return TensorSpec(self._shape, self._dtype, self._name)
+
+    @property
+    def value(self) -> Any:
+        """The current value: an array, or while a function is traced what stands for it."""
+        frame = current_frame()
+        return self._stored_value() if frame is None else frame.read(self)
+
+    def read_value(self) -> Any:
+        """Returns the current value."""
+        return self.value
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """Returns the current value as a numpy array; strings as an object array of bytes."""
+        return np.asarray(self.value)
+
+    def assign(self, value: Any, name: str | None = None, read_value: bool = True) -> Self:
+        """Replaces the value.
+
+        Args:
+          value: what the Variable's dtype can hold: an array of that dtype (or a narrower one of
+            its kind), or Python numbers and numpy arrays that it can represent.
+          name: ignored; accepted as TensorFlow accepts it.
+          read_value: ignored; accepted as TensorFlow accepts it.
+
+        Returns:
+          The Variable.
+
+        Raises:
+          ShapeMismatchError: the value's shape isn't one of the Variable's.
+          DTypeMismatchError: the value is of another kind or doesn't fit.
+          EscapedTracerError: the value belongs to a trace that savax knows nothing of.
+        """
+        self._write(self._checked(value))
+        return self
+
+    def assign_add(self, delta: Any, name: str | None = None, read_value: bool = True) -> Self:
+        """Adds a value of the same shape; see ``assign``."""
+        self._write(self._checked(self.value + self._delta(delta)))
+        return self
+
+    def assign_sub(self, delta: Any, name: str | None = None, read_value: bool = True) -> Self:
+        """Subtracts a value of the same shape; see ``assign``."""
+        self._write(self._checked(self.value - self._delta(delta)))
+        return self
+
+    def ref(self) -> VariableRef:
+        """Returns a hashable reference, equal to other references to this Variable."""
+        return VariableRef(self)
+
+    def _delta(self, delta: Any) -> Any:
+        checked = self._checked(delta, self._shape)
+        if not shapes_compatible(tuple(checked.shape), tuple(self.value.shape)):
+            raise self._shape_mismatch(tuple(checked.shape), tuple(self.value.shape))
+        return checked
+
+    def _checked(self, value: Any, shape: Shape | None = None) -> Any:
+        """Returns a value in this Variable's dtype, or a narrower one of its kind."""
+        value = value.value if isinstance(value, Variable) else value
+        if value is None:
+            raise InvalidArgumentError(f"Variable {self._name!r}: None can't be assigned.")
+        if not is_array(value) or isinstance(value, np.ndarray | np.generic):
+            value = self._fitted(value)
+        elif as_dtype(value.dtype) is not self._dtype:
+            self._check_narrower(as_dtype(value.dtype))
+        found = tuple(value.shape)
+        if not shape_is_subtype(found, self._shape):
+            raise self._shape_mismatch(found, self._shape if shape is None else shape)
+        return value
+
+    def _fitted(self, value: Any) -> np.ndarray[Any, Any]:
+        try:
+            return fitted_array(value, self._dtype)
+        except InvalidArgumentError as error:
+            raise type(error)(f"Variable {self._name!r}: {error}") from error
+
+    def _check_narrower(self, found: DType) -> None:
+        if not widens(found, self._dtype):
+            raise DTypeMismatchError(
+                f"Variable {self._name!r}: expected dtype {self._dtype.name}, found {found.name}; "
+                f"cast the value with .astype({self._dtype.name!r}), or make the Variable with "
+                f"dtype={found.name!r}."
+            )
+
+    def _shape_mismatch(self, found: Shape, expected: Shape) -> ShapeMismatchError:
+        return ShapeMismatchError(
+            f"Variable {self._name!r}: expected shape {expected}, found {found}; a Variable whose "
+            "size changes is made with shape=, e.g. shape=[None, 3]."
+        )
+
+    def _escaped(self, what: str) -> EscapedTracerError:
+        return EscapedTracerError(
+            f"Variable {self._name!r}: {what} exists only while JAX traces a function, and this "
+            "trace isn't savax's. Decorate the function with savax.function instead of jax.jit, "
+            "or return the new value and assign it outside."
+        )
+
+    def _write(self, value: Any) -> None:
+        frame = current_frame()
+        if frame is not None:
+            frame.write(self, value)
+        elif BACKEND.is_tracer(value):
+            raise self._escaped("the assigned value")
+        else:
+            self._store(value)
+
+    def _store(self, value: Any) -> None:
+        """Keeps a concrete array whose shape is checked already."""
+        if value.dtype != self._dtype.numpy_dtype:
+            value = np.asarray(value).astype(self._dtype.numpy_dtype)
+        self._stored, self._converted = value, not isinstance(value, np.ndarray | np.generic)
+
+    def _stored_value(self) -> Any:
+        """Returns the stored value; a host array is handed to the accelerator library once."""
+        value = self._stored
+        if self._converted or self._dtype.size == 0:
+            return value
+        converted = BACKEND.convert(value)
+        if converted is not value and self._stored is value:
+            self._stored, self._converted = converted, True
+        return converted
+
+    def _host_value(self) -> np.ndarray[Any, Any]:
+        """Returns the stored value as a numpy array that nobody may change."""
+        return np.asarray(self._stored)
+
+    def _set_host_value(self, value: np.ndarray[Any, Any]) -> None:
+        """Keeps an array of this Variable's dtype without a copy, on the host until it is read."""
+        if not shape_is_subtype(value.shape, self._shape):
+            raise self._shape_mismatch(value.shape, self._shape)
+        if as_dtype(value.dtype) is not self._dtype:
+            raise DTypeMismatchError(
+                f"Variable {self._name!r}: expected dtype {self._dtype.name}, "
+                f"found {as_dtype(value.dtype).name}."
+            )
+        self._store(value)
+
+    def _serialize_to_tensors(self) -> Mapping[str, Any]:
+        return {VARIABLE_VALUE: self._stored}
+
+    def _restore_from_tensors(self, restored_tensors: Mapping[str, Any]) -> None:
+        self._set_host_value(restored_tensors[VARIABLE_VALUE])
+
+    def _restoration_problems(self, stored: Mapping[str, TensorSpec]) -> Sequence[str]:
+        spec = stored[VARIABLE_VALUE]
+        problems = []
+        if spec.dtype is not self._dtype:
+            problems.append(f"expected dtype {self._dtype.name}, found {spec.dtype.name}")
+        if not shape_is_subtype(spec.shape, self._shape):
+            problems.append(f"expected shape {self._shape}, found {spec.shape}")
+        return problems
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Returns another Variable with the same value, which nobody changes in place."""
+        copied = type(self).__new__(type(self))
+        vars(copied).update(self.__getstate__())
+        copied._edges = {}
+        memo[id(self)] = copied
+        return copied
+
+    def __copy__(self) -> Self:
+        return self.__deepcopy__({})
+
+    def __repr__(self) -> str:
+        shown = "None" if self._shape is None else str(tuple(self._shape))
+        head = f"<savax.Variable {self._name!r} shape={shown} dtype={self._dtype.name}"
+        if current_frame() is not None or self._stored is None or self._stored.size > 8:
+            return head + ">"
+        return f"{head}, numpy={np.array2string(self._host_value(), separator=', ')}>"
+
+
+class VariableRef:
+    """A hashable reference to a Variable, as ``Variable.ref()`` returns it."""
+
+    __slots__ = ("_variable",)
+
+    def __init__(self, variable: Variable) -> None:
+        self._variable = variable
+
+    def deref(self) -> Variable:
+        """Returns the Variable."""
+        return self._variable
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, VariableRef) and other._variable is self._variable
+
+    def __hash__(self) -> int:
+        return id(self._variable)
+
+    def __repr__(self) -> str:
+        return f"<Reference to {self._variable!r}>"
+
+
+def _initial_array(value: Any, dtype: DType | None, name: str) -> Any:
+    value = value.value if isinstance(value, Variable) else value
+    try:
+        if not is_array(value) or isinstance(value, np.ndarray | np.generic):
+            return host_array(value, dtype)
+        if dtype is None or as_dtype(value.dtype) is dtype:
+            return value
+        if BACKEND.is_tracer(value):
+            return value.astype(dtype.numpy_dtype)
+        return host_array(value, dtype)
+    except InvalidArgumentError as error:
+        raise type(error)(f"Variable {name!r}: {error}") from error
