@@ -1,0 +1,123 @@
+"""Running a traced function: the trace with its signature, and one program for each input shape."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from savax.errors import InvalidArgumentError, VariableWriteError
+from savax.function._tracing import TracedBody, concrete_trace, trace
+from savax.trackable import Trackable, Variable
+from savax.types import TensorSpec
+
+
+class _Program:
+    """A trace at known shapes, compiled when it is first run."""
+
+    def __init__(self, body: TracedBody) -> None:
+        self._captures = body.captures
+        self._written = body.written
+        self._num_outputs = len(body.out_specs)
+        self._dtypes = tuple(aval.dtype for aval in body.jaxpr.in_avals)[len(body.captures) :]
+        self._jitted = jax.jit(jax.extend.core.jaxpr_as_fun(body.jaxpr))
+        self._lock = threading.Lock()
+
+    def __call__(self, arguments: Sequence[Any]) -> Sequence[Any]:
+        arguments = [
+            value if value.dtype is dtype else _narrowed(value, dtype)
+            for value, dtype in zip(arguments, self._dtypes, strict=True)
+        ]
+        if not self._written:
+            return self._jitted(*[c.value for c in self._captures], *arguments)
+        # Reading, computing and assigning are one step for other threads.
+        with self._lock:
+            results = self._jitted(*[c.value for c in self._captures], *arguments)
+            outputs, values = results[: self._num_outputs], results[self._num_outputs :]
+            for i, value in zip(self._written, values, strict=True):
+                self._assign(self._captures[i], value)
+        return outputs
+
+    def _assign(self, variable: Any, value: Any) -> None:
+        if isinstance(value, jax.core.Tracer):
+            raise VariableWriteError(
+                f"Variable {variable.name!r} can't be assigned under jax.jit, jax.grad or another "
+                "transformation of JAX outside savax. Put the transformation into the "
+                "savax.function, or use savax.value_and_grad."
+            )
+        variable.assign(value)
+
+
+class TracedExecution:
+    """A Python function of flat tensors, traced for one signature and run at any shape of it.
+
+    Attributes:
+      traced: the trace with the signature's unknown dims.
+      out_tree: structure of the Python function's result.
+      created: the Variables that the function made when it was traced.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        specs: Sequence[TensorSpec],
+        names: Sequence[str],
+        *,
+        constraints: Sequence[str] = (),
+        candidates: Sequence[Variable] = (),
+        may_create: bool = True,
+    ) -> None:
+        self._function = function
+        found = trace(
+            function,
+            specs,
+            names=names,
+            constraints=constraints,
+            candidates=candidates,
+            may_create=may_create,
+        )
+        self.traced = found.body
+        self.out_tree = found.aux
+        self.created = found.created
+        self._programs: dict[Any, _Program] = {}
+        self._lock = threading.RLock()
+        static = all(s.shape is not None and None not in s.shape for s in self.traced.arg_specs)
+        self._only = _Program(self.traced) if static else None
+
+    @property
+    def captures(self) -> tuple[Trackable, ...]:
+        """The Variables and constants that the function closes over, in order."""
+        return self.traced.captures
+
+    def run(self, flat_arguments: Sequence[Any]) -> Sequence[Any]:
+        """Computes the flat results; reads and assigns the captured Variables."""
+        if self._only is not None:
+            return self._only(flat_arguments)
+        shapes = tuple(value.shape for value in flat_arguments)
+        program = self._programs.get(shapes)
+        if program is None:
+            with self._lock:
+                program = self._programs.get(shapes)
+                if program is None:
+                    program = _Program(concrete_trace(self._function, shapes, self.traced))
+                    self._programs[shapes] = program
+        return program(flat_arguments)
+
+
+def _narrowed(value: Any, dtype: np.dtype[Any]) -> Any:
+    """Returns an argument in the dtype that the trace gave it where JAX has no 64-bit types.
+
+    Raises:
+      InvalidArgumentError: an integer doesn't fit.
+    """
+    if isinstance(value, np.ndarray | np.generic) and dtype.kind in "iu" and value.size:
+        limits = np.iinfo(dtype)
+        if value.min() < limits.min or value.max() > limits.max:
+            raise InvalidArgumentError(
+                f"A value of the {value.dtype} argument doesn't fit {dtype}, which JAX uses in its "
+                "place. Set jax.config.update('jax_enable_x64', True) to compute in 64 bits."
+            )
+    return value.astype(dtype)

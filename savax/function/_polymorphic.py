@@ -1,0 +1,394 @@
+"""Function: a Python function that is traced once per signature, and its decorator."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+import jax
+
+from savax.errors import SignatureMismatchError, TracingError, UnsupportedOptionError
+from savax.function._arguments import (
+    FlatArguments,
+    argument_names,
+    cache_key,
+    convert_argument,
+    flatten_call,
+    flatten_results,
+    result_specs,
+    structured_names,
+    tensor_spec_of,
+)
+from savax.function._concrete import ConcreteFunction, describe_call
+from savax.function._execution import TracedExecution
+from savax.function._function_spec import Canonical, FunctionSpec, function_name
+from savax.trackable import FunctionLike, Trackable, Variable, current_frame, reachable_variables
+from savax.types import TensorSpec
+
+if TYPE_CHECKING:
+    from savax.trackable import SaveType
+
+
+class Function(FunctionLike):
+    """A function with any number of signatures, each traced when it is first needed.
+
+    Made by ``savax.function``, or by loading a model; a loaded one has no Python function, and so
+    only the signatures that it was saved with.
+
+    Attributes:
+      function_spec: the parameters that calls bind to.
+      python_function: the Python function, or None.
+      reduce_retracing: whether a second shape is generalised to unknown dims.
+      constraints: what is known of named dims, e.g. ``"b >= 2"``.
+    """
+
+    def __init__(
+        self,
+        python_function: Callable[..., Any] | None,
+        function_spec: FunctionSpec,
+        *,
+        reduce_retracing: bool = False,
+        constraints: Sequence[str] = (),
+        concrete_functions: Sequence[ConcreteFunction] = (),
+    ) -> None:
+        self.python_function = python_function
+        self.function_spec = function_spec
+        self.reduce_retracing = reduce_retracing
+        self.constraints = tuple(constraints)
+        self._concrete_functions = list(concrete_functions)
+        self._cache: dict[Hashable, ConcreteFunction] = {}
+        # Re-entrant: a function may call itself while it is traced.
+        self._lock = threading.RLock()
+        self.__name__ = function_spec.name
+        self.__doc__ = getattr(python_function, "__doc__", None)
+        self.__wrapped__ = python_function
+
+    @property
+    def name(self) -> str:
+        """The Python function's name."""
+        return self.function_spec.name
+
+    @property
+    def input_signature(self) -> tuple[Any, ...] | None:
+        """The only signature that the function takes, or None for any."""
+        return self.function_spec.input_signature
+
+    @property
+    def concrete_functions(self) -> tuple[ConcreteFunction, ...]:
+        """The signatures that exist, in the order of their traces."""
+        return tuple(self._concrete_functions)
+
+    def experimental_get_tracing_count(self) -> int:
+        """Returns how many signatures exist."""
+        return len(self._concrete_functions)
+
+    def pretty_printed_concrete_signatures(self) -> str:
+        """Returns the signatures that exist, a line each."""
+        return "\n".join(map(repr, self._concrete_functions))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Computes the function, after tracing it if the arguments ask for a new signature.
+
+        While another function is traced, the Python function becomes part of that trace.
+        """
+        if self.python_function is not None and current_frame() is not None:
+            return self._call_inline(args, kwargs)
+        flat = flatten_call(self._canonical(args, kwargs))
+        concrete = self._concrete_for(flat)
+        return concrete.call_flat([flat.leaves[i] for i in flat.tensors])
+
+    def get_concrete_function(self, *args: Any, **kwargs: Any) -> ConcreteFunction:
+        """Returns the concrete function for arguments, of which tensors may be TensorSpecs.
+
+        Without arguments it is the one of the input signature, or the only one that exists.
+
+        Raises:
+          SignatureMismatchError: arguments are missing or don't fit the input signature.
+        """
+        if self.input_signature is not None and not args and not kwargs:
+            return self._concrete_for(flatten_call(self.function_spec.signature_call()))
+        if self.python_function is None and not args and not kwargs:
+            if len(self._concrete_functions) == 1:
+                return self._concrete_functions[0]
+            raise SignatureMismatchError(
+                f"{self.name} has {len(self._concrete_functions)} signatures; name one by giving "
+                f"TensorSpecs for its arguments:\n{self.pretty_printed_concrete_signatures()}"
+            )
+        return self._concrete_for(flatten_call(self._canonical(args, kwargs)))
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Function:
+        """Returns the method of an instance, with traces and Variables of its own."""
+        if instance is None or self.python_function is None:
+            return self
+        methods = vars(instance).setdefault("_savax_methods", {})
+        method = methods.get(id(self))
+        if method is None:
+            method = methods.setdefault(id(self), self._bound_to(instance))
+        bound: Function = method
+        return bound
+
+    def _bound_to(self, instance: Any) -> Function:
+        assert self.python_function is not None
+        bound = self.python_function.__get__(instance)
+        old = self.function_spec
+        spec = FunctionSpec.from_callable(bound, self._raw_signature, old.jit_compile)
+        return type(self)(
+            bound, spec, reduce_retracing=self.reduce_retracing, constraints=self.constraints
+        )
+
+    # The signature as the decorator got it: whether its first spec belongs to ``self`` or to the
+    # next parameter is only known once the function is bound.
+    _raw_signature: Sequence[Any] | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Function:
+        """Returns a function for the copied instance, without traces."""
+        copied = type(self)(
+            copy.deepcopy(self.python_function, memo),
+            self.function_spec,
+            reduce_retracing=self.reduce_retracing,
+            constraints=self.constraints,
+            concrete_functions=self._concrete_functions if self.python_function is None else (),
+        )
+        memo[id(self)] = copied
+        return copied
+
+    def _canonical(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Canonical:
+        call = self.function_spec.bind(args, kwargs)
+        if self.input_signature is None:
+            return call
+        return self._fitted_to_signature(call)
+
+    def _fitted_to_signature(self, call: Canonical) -> Canonical:
+        """Returns a call with Python numbers and lists converted as the input signature says."""
+        args, kwargs = call
+        signature = self.input_signature or ()
+        fitted = []
+        for i, arg in enumerate(args):
+            if i >= len(signature):
+                fitted.append(arg)
+                continue
+            what = f"Argument {self.function_spec.parameter_of(i)!r} of {self.name}"
+            fitted.append(_fitted(arg, signature[i], what))
+        if len(fitted) < len(signature):
+            raise SignatureMismatchError(
+                f"{self.name} takes {len(signature)} arguments by its input_signature, "
+                f"got {len(fitted)}."
+            )
+        return tuple(fitted), kwargs
+
+    def _call_inline(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        assert self.python_function is not None
+        args, kwargs = self._canonical(args, kwargs)
+        with jax.named_scope(self.name):
+            result = self.python_function(*args, **kwargs)
+        leaves, treedef = flatten_results(result, self.name)
+        return jax.tree.unflatten(treedef, [jax.numpy.asarray(leaf) for leaf in leaves])
+
+    def _concrete_for(self, flat: FlatArguments) -> ConcreteFunction:
+        if self.input_signature is not None:
+            key: Hashable = self._signature_key(flat)
+        else:
+            key = cache_key(flat, self.function_spec)
+        found = self._cache.get(key)
+        if found is None:
+            with self._lock:
+                found = self._cache.get(key) or self._existing(flat)
+                if found is None:
+                    found = self._trace(self._generalised(flat))
+                    self._concrete_functions.append(found)
+                self._cache[key] = found
+        return found
+
+    def _signature_key(self, flat: FlatArguments) -> Hashable:
+        """Returns a key in which tensors don't count: the signature fixes them."""
+        tensors = set(flat.tensors)
+        others = [leaf for i, leaf in enumerate(flat.leaves) if i not in tensors]
+        return (flat.treedef, tuple((type(leaf), leaf) for leaf in others))
+
+    def _existing(self, flat: FlatArguments) -> ConcreteFunction | None:
+        """Returns the most general concrete function that takes a call, if there is one."""
+        fitting = [c for c in self._concrete_functions if c.accepts(flat, convert=False)]
+        if not fitting and self.python_function is None:
+            fitting = [c for c in self._concrete_functions if c.accepts(flat, convert=True)]
+            if not fitting:
+                raise self._no_match(flat)
+            return fitting[0]
+        return max(fitting, key=_generality, default=None)
+
+    def _no_match(self, flat: FlatArguments) -> SignatureMismatchError:
+        if not self._concrete_functions:
+            return SignatureMismatchError(
+                f"{self.name} was never traced before it was saved, so it has no signature to "
+                "call. Give it an input_signature, or call get_concrete_function before saving."
+            )
+        given = describe_call(flat.with_tensors(flat.tensor_leaves))
+        return SignatureMismatchError(
+            f"{self.name} has no signature for these arguments.\n  given: {given}\n  signatures:\n"
+            + "\n".join(f"    {concrete!r}" for concrete in self._concrete_functions)
+        )
+
+    def _generalised(self, flat: FlatArguments) -> FlatArguments:
+        if self.input_signature is not None:
+            call = self.function_spec.signature_call()
+            args = flatten_call(call)
+            # Arguments beyond the signature are Python values of this call.
+            return args if args.treedef == flat.treedef else flat
+        if not self.reduce_retracing:
+            return flat
+        leaves = list(flat.leaves)
+        for other in self._concrete_functions:
+            if flatten_call(other.structured_input_signature).treedef != flat.treedef:
+                continue
+            theirs = flatten_call(other.structured_input_signature).leaves
+            for i in flat.tensors:
+                mine = tensor_spec_of(leaves[i])
+                common = mine.most_specific_common_supertype([tensor_spec_of(theirs[i])])
+                leaves[i] = mine if common is None else common
+        return FlatArguments(flat.treedef, leaves, flat.tensors)
+
+    def _trace(self, flat: FlatArguments) -> ConcreteFunction:
+        assert self.python_function is not None
+        function, spec = self.python_function, self.function_spec
+
+        def flat_function(*tensors: Any) -> tuple[list[Any], Any]:
+            args, kwargs = flat.with_tensors(tensors)
+            with jax.named_scope(spec.name):
+                return flatten_results(function(*args, **kwargs), spec.name)
+
+        specs = [tensor_spec_of(leaf) for leaf in flat.tensor_leaves]
+        names = argument_names(flat, spec)
+        execution = TracedExecution(
+            flat_function,
+            specs,
+            names,
+            constraints=self.constraints,
+            candidates=reachable_variables(function),
+            may_create=not self._concrete_functions,
+        )
+        signature = flat.with_tensors(
+            [
+                TensorSpec(found.dims, found.dtype, name)
+                for found, name in zip(
+                    execution.traced.arg_specs, structured_names(flat, spec), strict=True
+                )
+            ]
+        )
+        outputs = result_specs(execution.traced.out_specs, execution.out_tree)
+        return ConcreteFunction(execution, spec, signature, outputs, names)
+
+    def _trackable_children(
+        self, save_type: SaveType = "checkpoint", **_: Any
+    ) -> Mapping[str, Trackable]:
+        if save_type != "savedmodel":
+            return {}
+        return {f"trace_{i}": c for i, c in enumerate(self._concrete_functions)}
+
+    def __repr__(self) -> str:
+        return f"<savax.function {self.name}{self.function_spec.describe()}>"
+
+
+def _generality(concrete: ConcreteFunction) -> int:
+    unknown = 0
+    for spec in concrete.inputs:
+        unknown += 100 if spec.shape is None else spec.shape.count(None)
+    return unknown
+
+
+def _fitted(value: Any, signature: Any, what: str) -> Any:
+    if isinstance(signature, TensorSpec):
+        return convert_argument(value, signature, what)
+    specs, treedef = jax.tree.flatten(signature)
+    try:
+        values = treedef.flatten_up_to(value)
+    except (ValueError, TypeError) as error:
+        raise SignatureMismatchError(f"{what} takes {signature}, got {value!r}.") from error
+    fitted = [convert_argument(v, s, what) for v, s in zip(values, specs, strict=True)]
+    return jax.tree.unflatten(treedef, fitted)
+
+
+@overload
+def function(func: Callable[..., Any], /) -> Function: ...
+@overload
+def function(
+    func: None = None,
+    input_signature: Sequence[Any] | None = None,
+    autograph: bool = True,
+    jit_compile: bool | None = None,
+    reduce_retracing: bool = False,
+    *,
+    constraints: Sequence[str] = (),
+    **unsupported: Any,
+) -> Callable[[Callable[..., Any]], Function]: ...
+def function(
+    func: Callable[..., Any] | None = None,
+    input_signature: Sequence[Any] | None = None,
+    autograph: bool = True,
+    jit_compile: bool | None = None,
+    reduce_retracing: bool = False,
+    *,
+    constraints: Sequence[str] = (),
+    **unsupported: Any,
+) -> Any:
+    """Makes a Function of a Python function or method; a decorator with or without arguments.
+
+    Args:
+      func: the Python function; it is written in JAX, and reads and assigns Variables.
+      input_signature: a sequence with a TensorSpec, or nested TensorSpecs, for each positional
+        parameter; parameters with defaults may be left out. The function then has this one
+        signature.
+      autograph: accepted as in TensorFlow; Python control flow isn't rewritten, use
+        ``jax.lax.cond`` and its kin.
+      jit_compile: recorded in a saved model; in this process every function is compiled.
+      reduce_retracing: whether dims that differ between calls become unknown ones.
+      constraints: what is known of named or unknown dims, in JAX's notation: ``"b >= 2"``.
+      unsupported: options of TensorFlow that savax refuses.
+
+    Returns:
+      A Function, or a decorator that makes one.
+
+    Raises:
+      SignatureMismatchError: the input signature doesn't fit the function, which isn't callable.
+    """
+    if unsupported:
+        raise UnsupportedOptionError(
+            f"savax.function doesn't have {', '.join(map(repr, sorted(unsupported)))}."
+        )
+
+    def decorate(inner: Callable[..., Any]) -> Function:
+        if not callable(inner):
+            raise TracingError(f"savax.function decorates functions, got {inner!r}.")
+        if isinstance(inner, Function):
+            inner = inner.python_function or inner
+        made = Function(
+            inner,
+            _unbound_spec(inner, input_signature, jit_compile),
+            reduce_retracing=reduce_retracing,
+            constraints=constraints,
+        )
+        made._raw_signature = input_signature
+        return made
+
+    return decorate if func is None else decorate(func)
+
+
+def _unbound_spec(
+    inner: Callable[..., Any], input_signature: Sequence[Any] | None, jit_compile: bool | None
+) -> FunctionSpec:
+    """Returns the spec of a function that may turn out to be a method.
+
+    A function in a class body has ``self`` as one parameter more than its signature has specs;
+    it gets its real spec when it is bound.
+    """
+    if input_signature is None:
+        return FunctionSpec.from_callable(inner, None, jit_compile)
+    try:
+        return FunctionSpec.from_callable(inner, input_signature, jit_compile)
+    except SignatureMismatchError:
+        qualified = getattr(inner, "__qualname__", "")
+        in_class = "." in qualified and not qualified.rpartition(".")[0].endswith("<locals>")
+        if not in_class:
+            raise
+        plain = FunctionSpec.from_callable(inner, None, jit_compile)
+        return FunctionSpec(name=function_name(inner), args=plain.args, jit_compile=jit_compile)
