@@ -5,6 +5,7 @@ The schema is in ``schema/``, under the file names that TensorFlow gives it.
 
 from __future__ import annotations
 
+from savax.protos._attr_codec import AttrPlaceholder, FunctionRef, decode_attr, encode_attr
 from savax.protos._messages import (
     AssetFileDef,
     AttrValue,
@@ -74,11 +75,21 @@ from savax.protos._messages import (
     VariantTensorDataProto,
     VersionDef,
 )
+from savax.protos._shape_codec import decode_shape, encode_shape
+from savax.protos._structure_codec import (
+    BoundedTensorSpec,
+    TypeSpecValue,
+    decode_structure,
+    encode_structure,
+)
+from savax.protos._tensor_codec import decode_tensor, encode_tensor
 from savax.protos._wire import canonical_bytes, parse, parse_text, serialize, to_text
 
 __all__ = [
     "AssetFileDef",
+    "AttrPlaceholder",
     "AttrValue",
+    "BoundedTensorSpec",
     "BoundedTensorSpecProto",
     "BundleEntryProto",
     "BundleHeaderProto",
@@ -97,6 +108,7 @@ __all__ = [
     "FullTypeId",
     "FunctionDef",
     "FunctionDefLibrary",
+    "FunctionRef",
     "FunctionSpec",
     "GradientDef",
     "GraphDebugInfo",
@@ -139,12 +151,21 @@ __all__ = [
     "TrackableObjectGraph",
     "TupleValue",
     "TypeSpecProto",
+    "TypeSpecValue",
     "VariableAggregation",
     "VariableDef",
     "VariableSynchronization",
     "VariantTensorDataProto",
     "VersionDef",
     "canonical_bytes",
+    "decode_attr",
+    "decode_shape",
+    "decode_structure",
+    "decode_tensor",
+    "encode_attr",
+    "encode_shape",
+    "encode_structure",
+    "encode_tensor",
     "parse",
     "parse_text",
     "serialize",

@@ -136,7 +136,9 @@ class ResourceHandleProto(Message):
     hash_code: int
     maybe_type_name: str
     @property
-    def dtypes_and_shapes(self) -> RepeatedCompositeFieldContainer[ResourceHandleProto.DtypeAndShape]: ...
+    def dtypes_and_shapes(
+        self,
+    ) -> RepeatedCompositeFieldContainer[ResourceHandleProto.DtypeAndShape]: ...
     def __init__(
         self,
         *,
@@ -386,7 +388,9 @@ class OpDef(Message):
         number_attr: str
         type_list_attr: str
         @property
-        def handle_data(self) -> RepeatedCompositeFieldContainer[ResourceHandleProto.DtypeAndShape]: ...
+        def handle_data(
+            self,
+        ) -> RepeatedCompositeFieldContainer[ResourceHandleProto.DtypeAndShape]: ...
         is_ref: bool
         @property
         def experimental_full_type(self) -> FullTypeDef: ...
@@ -946,11 +950,23 @@ class TrackableObjectGraph(Message):
             ) -> None: ...
 
         @property
-        def children(self) -> RepeatedCompositeFieldContainer[TrackableObjectGraph.TrackableObject.ObjectReference]: ...
+        def children(
+            self,
+        ) -> RepeatedCompositeFieldContainer[
+            TrackableObjectGraph.TrackableObject.ObjectReference
+        ]: ...
         @property
-        def attributes(self) -> RepeatedCompositeFieldContainer[TrackableObjectGraph.TrackableObject.SerializedTensor]: ...
+        def attributes(
+            self,
+        ) -> RepeatedCompositeFieldContainer[
+            TrackableObjectGraph.TrackableObject.SerializedTensor
+        ]: ...
         @property
-        def slot_variables(self) -> RepeatedCompositeFieldContainer[TrackableObjectGraph.TrackableObject.SlotVariableReference]: ...
+        def slot_variables(
+            self,
+        ) -> RepeatedCompositeFieldContainer[
+            TrackableObjectGraph.TrackableObject.SlotVariableReference
+        ]: ...
         @property
         def registered_saver(self) -> RegisteredSaver: ...
         @property
@@ -959,8 +975,10 @@ class TrackableObjectGraph(Message):
             self,
             *,
             children: Iterable[TrackableObjectGraph.TrackableObject.ObjectReference] | None = ...,
-            attributes: Iterable[TrackableObjectGraph.TrackableObject.SerializedTensor] | None = ...,
-            slot_variables: Iterable[TrackableObjectGraph.TrackableObject.SlotVariableReference] | None = ...,
+            attributes: Iterable[TrackableObjectGraph.TrackableObject.SerializedTensor]
+            | None = ...,
+            slot_variables: Iterable[TrackableObjectGraph.TrackableObject.SlotVariableReference]
+            | None = ...,
             registered_saver: RegisteredSaver | None = ...,
             has_checkpoint_values: _BoolValue | None = ...,
         ) -> None: ...
@@ -997,9 +1015,15 @@ class SavedObjectGraph(Message):
 
 class SavedObject(Message):
     @property
-    def children(self) -> RepeatedCompositeFieldContainer[TrackableObjectGraph.TrackableObject.ObjectReference]: ...
+    def children(
+        self,
+    ) -> RepeatedCompositeFieldContainer[TrackableObjectGraph.TrackableObject.ObjectReference]: ...
     @property
-    def slot_variables(self) -> RepeatedCompositeFieldContainer[TrackableObjectGraph.TrackableObject.SlotVariableReference]: ...
+    def slot_variables(
+        self,
+    ) -> RepeatedCompositeFieldContainer[
+        TrackableObjectGraph.TrackableObject.SlotVariableReference
+    ]: ...
     @property
     def user_object(self) -> SavedUserObject: ...
     @property
@@ -1022,13 +1046,16 @@ class SavedObject(Message):
     @property
     def serialized_user_proto(self) -> _Any: ...
     @property
-    def dependencies(self) -> RepeatedCompositeFieldContainer[TrackableObjectGraph.TrackableObject.ObjectReference]: ...
+    def dependencies(
+        self,
+    ) -> RepeatedCompositeFieldContainer[TrackableObjectGraph.TrackableObject.ObjectReference]: ...
     registered_saver: str
     def __init__(
         self,
         *,
         children: Iterable[TrackableObjectGraph.TrackableObject.ObjectReference] | None = ...,
-        slot_variables: Iterable[TrackableObjectGraph.TrackableObject.SlotVariableReference] | None = ...,
+        slot_variables: Iterable[TrackableObjectGraph.TrackableObject.SlotVariableReference]
+        | None = ...,
         user_object: SavedUserObject | None = ...,
         asset: SavedAsset | None = ...,
         function: SavedFunction | None = ...,
@@ -1136,7 +1163,9 @@ class SavedVariable(Message):
     name: str
     device: str
     @property
-    def experimental_distributed_variable_components(self) -> RepeatedCompositeFieldContainer[SavedVariable]: ...
+    def experimental_distributed_variable_components(
+        self,
+    ) -> RepeatedCompositeFieldContainer[SavedVariable]: ...
     def __init__(
         self,
         *,
