@@ -148,8 +148,9 @@ _BY_NAME |= {
 _BY_NUMBER: dict[int, DType] = {d.number: d for d in _ROWS}
 _BY_NUMPY: dict[np.dtype[Any], DType] = {}
 for _row in _ROWS:
-    if _row.numpy_dtype != np.dtype(object):
-        _BY_NUMPY.setdefault(_row.numpy_dtype, _row)
+    # Quantized types share numpy's integers, which stand for the plain types.
+    if _row.numpy_dtype != np.dtype(object) and not _row.name.startswith("q"):
+        _BY_NUMPY[_row.numpy_dtype] = _row
 
 ALL_DTYPES: tuple[DType, ...] = _ROWS
 
