@@ -1,0 +1,167 @@
+"""Arrays as bytes: aligned memory filled from files, and pieces that are written to them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from savax.errors import CorruptBundleError, ResourceLimitError
+from savax.trackable.bundle._crc32c import PIECE_BYTES, extend_crc32c, extend_crc32c_array
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from savax.types import DType
+
+ALIGNMENT = 64  # JAX takes host memory without a copy only if it begins at such an address
+
+Array = np.ndarray[Any, Any]
+
+
+def allocate_aligned(size_bytes: int) -> Array:
+    """Returns fresh uint8 memory whose first byte has an aligned address.
+
+    Raises:
+      ResourceLimitError: there isn't so much memory.
+    """
+    try:
+        memory = np.empty(size_bytes + ALIGNMENT, np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise ResourceLimitError(f"A tensor of {size_bytes} bytes doesn't fit memory.") from error
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size_bytes]
+
+
+def read_into(fd: int, offset_bytes: int, out: Array, crc: int | None = None) -> int | None:
+    """Fills memory from a file.
+
+    Args:
+      fd: an open file.
+      offset_bytes: place of the first byte to read.
+      out: one-dimensional, contiguous uint8 array.
+      crc: CRC-32C to continue over the bytes, piece by piece while they are in the cache; None if
+        none is wanted.
+
+    Returns:
+      The continued CRC, or None.
+
+    Raises:
+      CorruptBundleError: the file ends before.
+    """
+    for start in range(0, out.size, PIECE_BYTES):
+        piece = out[start : start + PIECE_BYTES]
+        _fill(fd, offset_bytes + start, piece)
+        if crc is not None:
+            crc = extend_crc32c_array(crc, piece)
+    return crc
+
+
+def _fill(fd: int, offset_bytes: int, out: Array) -> None:
+    memory: Any = out
+    filled = os.preadv(fd, [memory], offset_bytes)
+    while filled < out.size:
+        count = os.preadv(fd, [memory[filled:]], offset_bytes + filled)
+        if count == 0:
+            raise CorruptBundleError(
+                f"A data file ends at byte {offset_bytes + filled}, "
+                f"{out.size - filled} bytes too early."
+            )
+        filled += count
+
+
+def read_bytes(fd: int, offset_bytes: int, size_bytes: int) -> bytes:
+    """Returns bytes of a file.
+
+    Raises:
+      CorruptBundleError: the file ends before.
+    """
+    data = os.pread(fd, size_bytes, offset_bytes)
+    if len(data) == size_bytes:
+        return data
+    parts = [data]
+    missing = size_bytes - len(data)
+    while missing:
+        data = os.pread(fd, missing, offset_bytes + size_bytes - missing)
+        if not data:
+            raise CorruptBundleError(f"A file ends {missing} bytes too early.")
+        parts.append(data)
+        missing -= len(data)
+    return b"".join(parts)
+
+
+def stream_crc32c(fd: int, offset_bytes: int, size_bytes: int, crc: int = 0) -> int:
+    """Returns a CRC-32C continued over a part of a file, through one small buffer.
+
+    Raises:
+      CorruptBundleError: the file ends before.
+    """
+    buffer = np.empty(min(PIECE_BYTES, size_bytes), np.uint8)
+    for start in range(0, size_bytes, PIECE_BYTES):
+        piece = buffer[: size_bytes - start]
+        _fill(fd, offset_bytes + start, piece)
+        crc = extend_crc32c_array(crc, piece)
+    return crc
+
+
+def view_as(data: Array, dtype: DType, shape: tuple[int, ...], big_endian: bool) -> Array:
+    """Returns bytes as an array; the bytes of another byte order are swapped in place."""
+    component_bytes = dtype.size // 2 if dtype.is_complex else dtype.size
+    if component_bytes > 1 and big_endian != (sys.byteorder == "big"):
+        data.view(f"u{component_bytes}").byteswap(inplace=True)
+    array: Array = data.view(dtype.numpy_dtype).reshape(shape)
+    return array
+
+
+def little_endian_bytes(array: Array, dtype: DType) -> Array:
+    """Returns an array's elements as they are stored, a one-dimensional uint8 array.
+
+    Args:
+      array: any array; it isn't copied if it is contiguous and little-endian.
+      dtype: its element type.
+    """
+    flat = np.ascontiguousarray(array).reshape(-1)
+    component_bytes = dtype.size // 2 if dtype.is_complex else dtype.size
+    if component_bytes > 1 and _is_big_endian(flat.dtype):
+        # Not astype: it would lose the types that numpy doesn't know itself.
+        return flat.view(f"u{component_bytes}").byteswap().view(np.uint8)
+    data = flat.view(np.uint8)
+    # Elements of 4 or 2 bits take a byte, whose upper bits numpy leaves to chance.
+    mask = _LOW_BITS.get(dtype.name)
+    return data if mask is None else data & np.uint8(mask)
+
+
+_LOW_BITS = {"int4": 0x0F, "uint4": 0x0F, "float4_e2m1fn": 0x0F, "int2": 0x03, "uint2": 0x03}
+
+
+def _is_big_endian(dtype: np.dtype[Any]) -> bool:
+    order = dtype.byteorder
+    return order == ">" or (order in "=|" and sys.byteorder == "big")
+
+
+def pieces(array: Array, dtype: DType, piece_bytes: int) -> Iterator[Array]:
+    """Yields an array's stored bytes in C order, in pieces of about a size.
+
+    A contiguous array is cut without copying; of another one only a piece at a time is copied.
+    """
+    if array.nbytes <= piece_bytes or array.ndim == 0:
+        yield little_endian_bytes(array, dtype)
+        return
+    if array.flags.c_contiguous:
+        array = array.reshape(-1)
+    rows = piece_bytes // max(1, array.nbytes // len(array))
+    if rows == 0:
+        for row in array:
+            yield from pieces(row, dtype, piece_bytes)
+        return
+    for start in range(0, len(array), rows):
+        yield little_endian_bytes(array[start : start + rows], dtype)
+
+
+def stored_crc32c(data: Array | bytes, crc: int = 0) -> int:
+    """Returns a CRC-32C continued over bytes or a one-dimensional uint8 array."""
+    if isinstance(data, bytes):
+        return extend_crc32c(crc, data)
+    return extend_crc32c_array(crc, data)

@@ -1,0 +1,270 @@
+"""Putting finished files into place so that a crash leaves the old ones or the new ones.
+
+Files are made in a work directory beside their final place, on the same file system. Its ``owner``
+file is locked while its maker lives; a work directory that can be locked is a dead one's and is
+removed by the next writer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+from savax.errors import NotFoundError, PublishError
+from savax.trackable.bundle._index import build_index
+from savax.trackable.bundle._limits import MAX_NUM_SHARDS
+from savax.trackable.bundle._shards import write_all
+from savax.types import PathLike, index_path, shard_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from savax.trackable.bundle._entries import Entry
+
+_OWNER = "owner"
+_LOCK_SECONDS = 60.0  # that another writer may take to rename its files
+_POLL_SECONDS = 0.005
+_ABANDONED_SECONDS = 86400.0  # where locks don't work, age tells
+
+_NO_LOCKS = (errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL, errno.ENOSYS, errno.EBADF)
+
+
+@contextlib.contextmanager
+def work_directory(parent: PathLike, name: str) -> Iterator[str]:
+    """Makes a directory for files that will be renamed to a name beside it.
+
+    On the way, work directories of writers that died are removed.
+
+    Args:
+      parent: existing directory.
+      name: of what is made: part of the work directory's own name.
+
+    Yields:
+      The path of the new, empty directory; it is removed with all that is left in it.
+    """
+    parent = os.fspath(parent)
+    sweep_work_directories(parent, name)
+    path, owner_fd = _make_work_directory(parent, name)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(owner_fd)
+
+
+def _make_work_directory(parent: str, name: str) -> tuple[str, int]:
+    while True:
+        path = os.path.join(parent, f".{name}.savax-{secrets.token_hex(8)}")
+        os.mkdir(path)
+        owner = os.path.join(path, _OWNER)
+        try:
+            fd = os.open(owner, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:  # swept already: very slow between the two calls
+            continue
+        if _lock(fd) is False:
+            os.close(fd)  # a sweeper was faster; it removes the directory
+            continue
+        try:
+            if os.stat(owner).st_ino == os.fstat(fd).st_ino:
+                return path, fd
+        except FileNotFoundError:
+            pass
+        os.close(fd)
+
+
+def sweep_work_directories(parent: PathLike, name: str) -> None:
+    """Removes the work directories for a name whose makers died."""
+    pattern = re.compile(re.escape(f".{name}.savax-") + "[0-9a-f]{16}")
+    with os.scandir(parent) as entries:
+        found = [entry.path for entry in entries if pattern.fullmatch(entry.name)]
+    for path in found:
+        if _is_abandoned(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_abandoned(path: str) -> bool:
+    try:
+        old = time.time() - os.stat(path).st_mtime > _ABANDONED_SECONDS
+        try:
+            fd = os.open(os.path.join(path, _OWNER), os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return old  # its maker may be about to put the file there
+    except OSError:
+        return False  # gone, or somebody else's
+    try:
+        locked = _lock(fd)
+        return old if locked is None else locked
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int) -> bool | None:
+    """Locks a file; False if somebody else has it locked, None where locks don't work."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
+    return True
+
+
+@contextlib.contextmanager
+def _locked_directory(path: str) -> Iterator[int]:
+    """Opens a directory and keeps other writers of savax out of it while files are renamed."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while _lock(fd) is False:
+            if time.monotonic() > deadline:
+                raise PublishError(
+                    f"{path!r} has been locked for {_LOCK_SECONDS:.0f} s by another process; "
+                    "nothing was changed."
+                )
+            time.sleep(_POLL_SECONDS)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def publish_bundle(
+    prefix: str,
+    work: str,
+    shard_paths: Sequence[str],
+    entries: Sequence[tuple[bytes, Entry]],
+    *,
+    fsync: bool,
+) -> None:
+    """Gives finished data files their names and makes them the bundle of a prefix.
+
+    The data files get a number of files in their names that no existing file of the prefix has, so
+    that renaming the index is the one moment at which the bundle changes.
+
+    Args:
+      prefix: path of the bundle without suffixes.
+      work: work directory in the same directory.
+      shard_paths: the finished data files.
+      entries: stored keys and entries.
+      fsync: whether to wait until the changes are on disk.
+
+    Raises:
+      OSError: a step failed; the old bundle is as it was.
+    """
+    parent, name = os.path.split(prefix)
+    with _locked_directory(parent or ".") as parent_fd:
+        existing = _existing_shards(parent, name)
+        count = _free_count(len(shard_paths), set(existing.values()))
+        index = os.path.join(work, "index")
+        write_new_file(index, build_index(count, entries), fsync=fsync)
+        sources = list(shard_paths)
+        for shard in range(len(sources), count):
+            sources.append(os.path.join(work, f"empty-{shard:05d}"))
+            write_new_file(sources[-1], b"", fsync=fsync)
+        renamed: list[str] = []
+        try:
+            for shard, source in enumerate(sources):
+                target = shard_path(prefix, shard, count)
+                os.rename(source, target)
+                renamed.append(target)
+            if fsync:
+                os.fsync(parent_fd)
+            os.rename(index, index_path(prefix))
+        except BaseException:
+            for target in renamed:
+                os.unlink(target)
+            raise
+        if fsync:
+            os.fsync(parent_fd)
+        for stale in existing:
+            with contextlib.suppress(OSError):  # the next writer's, then
+                os.unlink(os.path.join(parent, stale))
+
+
+def delete_bundle(prefix: PathLike, *, fsync: bool = True) -> None:
+    """Deletes a bundle: first its index, so that nobody meets half of it, then its data files.
+
+    Args:
+      prefix: path of the bundle without suffixes.
+      fsync: whether to wait until the changes are on disk.
+
+    Raises:
+      NotFoundError: there is no such bundle.
+    """
+    prefix = os.fspath(prefix)
+    parent, name = os.path.split(prefix)
+    try:
+        with _locked_directory(parent or ".") as parent_fd:
+            os.unlink(index_path(prefix))
+            if fsync:
+                os.fsync(parent_fd)
+            for stale in _existing_shards(parent, name):
+                os.unlink(os.path.join(parent, stale))
+    except FileNotFoundError as error:
+        raise NotFoundError(f"There is no checkpoint {prefix!r} to delete.") from error
+
+
+def _existing_shards(parent: str, name: str) -> dict[str, int]:
+    """Returns the names of a bundle's data files, and the number of files in each name."""
+    pattern = re.compile(re.escape(name) + r"\.data-\d{5,}-of-(\d{5,})")
+    with os.scandir(parent or ".") as files:
+        matches = [pattern.fullmatch(file.name) for file in files]
+    return {match.group(): int(match.group(1)) for match in matches if match}
+
+
+def _free_count(planned: int, taken: set[int]) -> int:
+    count = planned
+    while count in taken:
+        count += 1
+    if count > MAX_NUM_SHARDS:
+        raise PublishError(f"No number of data files up to {MAX_NUM_SHARDS} is free.")
+    return count
+
+
+def write_new_file(path: str, data: bytes, *, fsync: bool) -> None:
+    """Writes a file that doesn't exist yet."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        write_all(fd, data)
+        if fsync:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def replace_file(path: PathLike, data: bytes, *, fsync: bool = True) -> None:
+    """Writes a small file so that readers find the old content or the new one.
+
+    Args:
+      path: the file, existing or not, in an existing directory.
+      data: its new content.
+      fsync: whether to wait until the change is on disk.
+    """
+    parent, name = os.path.split(os.fspath(path))
+    temporary = os.path.join(parent, f".{name}.savax-{secrets.token_hex(8)}.tmp")
+    try:
+        write_new_file(temporary, data, fsync=fsync)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+    if fsync:
+        fsync_directory(parent)
+
+
+def fsync_directory(path: PathLike) -> None:
+    """Waits until the names in a directory are on disk."""
+    fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

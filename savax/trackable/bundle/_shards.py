@@ -1,0 +1,165 @@
+"""Writing data files: preallocated, in pieces, checksummed on the way, several at a time."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import ctypes
+import errno
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from savax.trackable.bundle._bytes import little_endian_bytes, pieces
+from savax.trackable.bundle._crc32c import crc32c, extend_crc32c_array, mask_crc32c
+from savax.trackable.bundle._plan import StoredTensor, host_array, num_writers, payload
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from savax.trackable.bundle._entries import Entry
+
+_SMALL_BYTES = 64 << 10  # smaller tensors are joined before they are written
+_JOINED_BYTES = 1 << 20
+_PIECE_BYTES = 4 << 20
+
+# Not os.posix_fallocate: where the file system can't, glibc writes to every block instead.
+_fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
+_CANNOT_PREALLOCATE = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+
+
+class _Cancelled(Exception):  # noqa: N818  never leaves this module
+    """Another data file failed."""
+
+
+def write_shards(
+    paths: Sequence[str], shards: Sequence[Sequence[StoredTensor]], *, fsync: bool
+) -> list[tuple[bytes, Entry]]:
+    """Writes data files that don't exist yet.
+
+    Args:
+      paths: name of each file.
+      shards: tensors of each file in the order of their bytes.
+      fsync: whether to wait until the bytes are on disk.
+
+    Returns:
+      Stored keys and entries of all tensors.
+
+    Raises:
+      OSError: a file couldn't be written; the files are left to the caller.
+    """
+    failed = threading.Event()
+    jobs = [
+        _ShardWriter(path, number, tensors, failed, fsync)
+        for number, (path, tensors) in enumerate(zip(paths, shards, strict=True))
+    ]
+    if len(jobs) == 1:
+        return jobs[0].write()
+    entries = []
+    problem: BaseException | None = None
+    with concurrent.futures.ThreadPoolExecutor(num_writers()) as pool:
+        for future in [pool.submit(job.write) for job in jobs]:
+            try:
+                entries += future.result()
+            except _Cancelled:
+                pass
+            except BaseException as error:  # also KeyboardInterrupt: the others must stop first
+                failed.set()
+                problem = problem or error
+    if problem is not None:
+        raise problem
+    return entries
+
+
+class _ShardWriter:
+    def __init__(
+        self,
+        path: str,
+        number: int,
+        tensors: Sequence[StoredTensor],
+        failed: threading.Event,
+        fsync: bool,
+    ) -> None:
+        self._path = path
+        self._number = number
+        self._tensors = tensors
+        self._failed = failed
+        self._fsync = fsync
+        self._joined: list[Any] = []
+        self._joined_bytes = 0
+
+    def write(self) -> list[tuple[bytes, Entry]]:
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            preallocate(self._fd, sum(tensor.size_bytes for tensor in self._tensors))
+            entries = []
+            offset = 0
+            for tensor in self._tensors:
+                crc = self._write_tensor(tensor)
+                entries.append((tensor.raw_key, tensor.entry(self._number, offset, crc)))
+                offset += tensor.size_bytes
+            self._flush()
+            if self._fsync:
+                os.fsync(self._fd)
+        except BaseException:
+            self._failed.set()
+            raise
+        finally:
+            os.close(self._fd)
+        return entries
+
+    def _write_tensor(self, tensor: StoredTensor) -> int:
+        """Writes a tensor and returns its masked checksum."""
+        strings = payload(tensor)
+        if strings is not None:
+            self._append(strings.data)
+            return strings.crc32c_masked
+        array = host_array(tensor)
+        if tensor.size_bytes < _SMALL_BYTES:
+            data = little_endian_bytes(array, tensor.dtype).tobytes()
+            self._append(data)
+            return mask_crc32c(crc32c(data))
+        self._flush()
+        crc = 0
+        for piece in pieces(array, tensor.dtype, _PIECE_BYTES):
+            crc = extend_crc32c_array(crc, piece)
+            self._write_all(piece)
+        return mask_crc32c(crc)
+
+    def _append(self, data: bytes) -> None:
+        self._joined.append(data)
+        self._joined_bytes += len(data)
+        if self._joined_bytes >= _JOINED_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        joined, self._joined, self._joined_bytes = self._joined, [], 0
+        self._write_all(joined[0] if len(joined) == 1 else b"".join(joined))
+
+    def _write_all(self, data: bytes | np.ndarray[Any, Any]) -> None:
+        if self._failed.is_set():
+            raise _Cancelled
+        write_all(self._fd, data)
+
+
+def write_all(fd: int, data: bytes | np.ndarray[Any, Any]) -> None:
+    """Writes bytes or a one-dimensional uint8 array, however many calls it takes."""
+    buffer: Any = data
+    view = memoryview(buffer)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def preallocate(fd: int, size_bytes: int) -> None:
+    """Reserves the space of a file, where the file system can.
+
+    Raises:
+      OSError: there isn't so much space.
+    """
+    if _fallocate is None or size_bytes == 0:
+        return
+    if _fallocate(fd, 0, ctypes.c_int64(0), ctypes.c_int64(size_bytes)) != 0:
+        code = ctypes.get_errno()
+        if code not in _CANNOT_PREALLOCATE:
+            raise OSError(code, f"{size_bytes} bytes can't be reserved: {os.strerror(code)}")
