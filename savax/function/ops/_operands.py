@@ -1,0 +1,30 @@
+"""Operands of shape ops: vectors of which only some elements may be known while walking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from savax.function._plan_values import PartialVector, Traced, static_value
+
+
+def elements(vector: Any) -> list[Any]:
+    """Returns the elements of a 1-D operand: Python ints where known, else traced scalars."""
+    if isinstance(vector, PartialVector):
+        parts = vector.elements.reshape(-1).tolist()
+        return [part.value if isinstance(part, Traced) else int(part) for part in parts]
+    known = static_value(vector)
+    if known is not None:
+        return [int(element) for element in known.reshape(-1)]
+    return [vector[i] for i in range(vector.shape[0])]
+
+
+def is_static(element: Any) -> bool:
+    """Whether an element of ``elements`` is known."""
+    return isinstance(element, int)
+
+
+def static_int(operand: Any) -> int:
+    """Returns a static operand of one element, e.g. an axis."""
+    return int(np.asarray(operand).reshape(()))

@@ -1,0 +1,111 @@
+"""Sums, products and extremes of rows that share a segment number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from savax.function.ops._operands import static_int
+from savax.function.ops._registry import evaluates
+
+
+def _dropping_negative(ids: Any, count: int) -> Any:
+    """Returns segment numbers as int32, negative ones out of range: TensorFlow skips those."""
+    ids = jnp.asarray(ids)
+    return jnp.where((ids < 0) | (ids >= count), count, ids).astype(jnp.int32)
+
+
+def _unsorted(reduce: str, data: Any, segment_ids: Any, num_segments: Any) -> Any:
+    count = static_int(num_segments)
+    data = jnp.asarray(data)
+    rank = len(segment_ids.shape)
+    ids = _dropping_negative(segment_ids, count).reshape(-1)
+    rows = data.reshape(ids.shape[0], *data.shape[rank:])
+    start = jnp.full((count, *rows.shape[1:]), _START[reduce](data.dtype), data.dtype)
+    return getattr(start.at[ids], reduce)(rows, mode="drop")
+
+
+def _lowest(dtype: Any) -> Any:
+    info = jnp.finfo if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo
+    return info(dtype).min
+
+
+def _highest(dtype: Any) -> Any:
+    info = jnp.finfo if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo
+    return info(dtype).max
+
+
+# What TensorFlow gives a segment without rows: the lowest finite number, not -inf.
+_START = {"add": lambda _: 0, "multiply": lambda _: 1, "max": _lowest, "min": _highest}
+
+
+@evaluates("UnsortedSegmentSum", static=("num_segments",))
+def _unsorted_segment_sum(data: Any, segment_ids: Any, num_segments: Any) -> Any:
+    return _unsorted("add", data, segment_ids, num_segments)
+
+
+@evaluates("UnsortedSegmentProd", static=("num_segments",))
+def _unsorted_segment_prod(data: Any, segment_ids: Any, num_segments: Any) -> Any:
+    return _unsorted("multiply", data, segment_ids, num_segments)
+
+
+@evaluates("UnsortedSegmentMax", static=("num_segments",))
+def _unsorted_segment_max(data: Any, segment_ids: Any, num_segments: Any) -> Any:
+    return _unsorted("max", data, segment_ids, num_segments)
+
+
+@evaluates("UnsortedSegmentMin", static=("num_segments",))
+def _unsorted_segment_min(data: Any, segment_ids: Any, num_segments: Any) -> Any:
+    return _unsorted("min", data, segment_ids, num_segments)
+
+
+def _sorted(reduce: str, data: Any, segment_ids: Any) -> Any:
+    """Reduces sorted segments; segments that are skipped get zeros."""
+    ids = np.asarray(segment_ids)
+    count = int(ids[-1]) + 1 if ids.size else 0
+    result = _unsorted(reduce, data, ids, count)
+    present = np.isin(np.arange(count), ids).reshape(-1, *(1,) * (result.ndim - 1))
+    return jnp.where(present, result, jnp.zeros((), result.dtype))
+
+
+@evaluates("SegmentSum", static=("segment_ids",))
+def _segment_sum(data: Any, segment_ids: Any) -> Any:
+    return _sorted("add", data, segment_ids)
+
+
+@evaluates("SegmentProd", static=("segment_ids",))
+def _segment_prod(data: Any, segment_ids: Any) -> Any:
+    ids = np.asarray(segment_ids)
+    return _unsorted("multiply", data, ids, int(ids[-1]) + 1 if ids.size else 0)
+
+
+@evaluates("SegmentMax", static=("segment_ids",))
+def _segment_max(data: Any, segment_ids: Any) -> Any:
+    return _sorted("max", data, segment_ids)
+
+
+@evaluates("SegmentMin", static=("segment_ids",))
+def _segment_min(data: Any, segment_ids: Any) -> Any:
+    return _sorted("min", data, segment_ids)
+
+
+@evaluates("SegmentMean", static=("segment_ids",))
+def _segment_mean(data: Any, segment_ids: Any) -> Any:
+    total = _sorted("add", data, segment_ids)
+    counts = np.bincount(np.asarray(segment_ids), minlength=total.shape[0])
+    counts = np.maximum(counts, 1).reshape(-1, *(1,) * (total.ndim - 1))
+    return total / jnp.asarray(counts, total.dtype)
+
+
+@evaluates("SparseSegmentSum", static=("segment_ids",))
+def _sparse_segment_sum(data: Any, indices: Any, segment_ids: Any, *, sparse_gradient: bool) -> Any:
+    return _sorted("add", jnp.take(jnp.asarray(data), indices, 0, mode="clip"), segment_ids)
+
+
+@evaluates("SparseSegmentMean", static=("segment_ids",))
+def _sparse_segment_mean(
+    data: Any, indices: Any, segment_ids: Any, *, sparse_gradient: bool
+) -> Any:
+    return _segment_mean(jnp.take(jnp.asarray(data), indices, 0, mode="clip"), segment_ids)
