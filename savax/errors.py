@@ -21,9 +21,11 @@
     ├── TrackingError                   (ValueError)      an object graph that can't be saved
     │   ├── UntrackedDependencyError    (AssertionError)  a state that is out of reach of the root
     │   └── CyclicDependencyError                         loading order that doesn't exist
+    ├── IncompleteRestoreError          (AssertionError)  a checkpoint and objects that differ
     ├── TracingError                    (TypeError)       a function that can't be traced
     │   ├── EscapedTracerError                            a traced value that outlived its trace
     │   ├── VariableWriteError                            an assignment where none is possible
+    │   ├── VariableCreationError   (ValueError)          a Variable made in each trace anew
     │   └── InconclusiveDimensionError                    a comparison of unknown dimensions
     └── PublishError                    (OSError)         a directory that couldn't be replaced
 
@@ -41,6 +43,7 @@ __all__ = [
     "DTypeMismatchError",
     "DataLossError",
     "EscapedTracerError",
+    "IncompleteRestoreError",
     "InconclusiveDimensionError",
     "InvalidArgumentError",
     "KeyNotFoundError",
@@ -60,6 +63,7 @@ __all__ = [
     "UnsupportedParamError",
     "UnsupportedPrimitiveError",
     "UntrackedDependencyError",
+    "VariableCreationError",
     "VariableWriteError",
 ]
 
@@ -152,6 +156,10 @@ class CyclicDependencyError(TrackingError):
     """Objects need each other to be loaded first."""
 
 
+class IncompleteRestoreError(SavaxError, AssertionError):
+    """Values of a checkpoint met no object, or objects met no values."""
+
+
 class TracingError(SavaxError, TypeError):
     """A Python function can't be traced."""
 
@@ -162,6 +170,10 @@ class EscapedTracerError(TracingError):
 
 class VariableWriteError(TracingError):
     """A Variable is assigned where the assignment can't take effect."""
+
+
+class VariableCreationError(TracingError, ValueError):
+    """A function creates a Variable where it can't keep it, or from its arguments."""
 
 
 class InconclusiveDimensionError(TracingError):

@@ -123,6 +123,7 @@ def freeze_object_graph(
     *,
     save_type: SaveType = "checkpoint",
     extra: Iterable[tuple[str, Trackable]] = (),
+    with_slots: bool = True,
 ) -> ObjectGraph:
     """Walks the objects that can be reached from a root, breadth first, and numbers them.
 
@@ -133,6 +134,7 @@ def freeze_object_graph(
       save_type: which edges to follow; SavedModels have functions and signatures too.
       extra: further edges of the root, after its own; a name that the root has already must lead
         to the same object.
+      with_slots: whether to include slot variables.
 
     Raises:
       InvalidArgumentError: the root is no Trackable.
@@ -165,7 +167,7 @@ def freeze_object_graph(
         Node(index, obj, *origin, children)
         for index, (obj, origin, children) in enumerate(zip(found, origins, edges, strict=True))
     ]
-    return _with_slots(nodes, ids)
+    return _with_slots(nodes, ids) if with_slots else ObjectGraph(tuple(nodes))
 
 
 def _children(

@@ -1,0 +1,52 @@
+"""Checkpoints: the values of an object graph in a bundle, written and restored."""
+
+from __future__ import annotations
+
+from savax.trackable.checkpoint._checkpoint import Checkpoint
+from savax.trackable.checkpoint._object_graph_codec import (
+    EncodedObjectGraph,
+    decode_object_graph,
+    encode_object_graph,
+    object_graph_tensor,
+)
+from savax.trackable.checkpoint._options import CheckpointOptions
+from savax.trackable.checkpoint._prefix import resolve_prefix
+from savax.trackable.checkpoint._reader import (
+    CheckpointReader,
+    list_variables,
+    load_checkpoint,
+    load_variable,
+)
+from savax.trackable.checkpoint._restoration import Restoration, restore_objects
+from savax.trackable.checkpoint._state import (
+    get_checkpoint_state,
+    latest_checkpoint,
+    write_checkpoint_state,
+)
+from savax.trackable.checkpoint._status import (
+    CheckpointLoadStatus,
+    InitializationOnlyStatus,
+    LoadStatus,
+)
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointLoadStatus",
+    "CheckpointOptions",
+    "CheckpointReader",
+    "EncodedObjectGraph",
+    "InitializationOnlyStatus",
+    "LoadStatus",
+    "Restoration",
+    "decode_object_graph",
+    "encode_object_graph",
+    "get_checkpoint_state",
+    "latest_checkpoint",
+    "list_variables",
+    "load_checkpoint",
+    "load_variable",
+    "object_graph_tensor",
+    "resolve_prefix",
+    "restore_objects",
+    "write_checkpoint_state",
+]

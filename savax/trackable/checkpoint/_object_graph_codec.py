@@ -1,0 +1,93 @@
+"""The object graph as checkpoints hold it: a TrackableObjectGraph beside the tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from savax.errors import CorruptBundleError, CorruptSavedModelError
+from savax.protos import TrackableObjectGraph, parse, serialize
+from savax.trackable._names import OBJECT_GRAPH_KEY, checkpoint_key
+from savax.trackable._variable import Variable
+
+if TYPE_CHECKING:
+    from savax.trackable._object_graph import ObjectGraph
+
+
+class EncodedObjectGraph(NamedTuple):
+    """What a checkpoint of an object graph consists of.
+
+    Attributes:
+      proto: nodes, edges and keys.
+      tensors: checkpoint keys and values, in the order of nodes; without the proto's own entry.
+    """
+
+    proto: TrackableObjectGraph
+    tensors: list[tuple[str, Any]]
+
+
+def encode_object_graph(graph: ObjectGraph) -> EncodedObjectGraph:
+    """Returns a graph's proto and the tensors of its nodes."""
+    proto = TrackableObjectGraph()
+    tensors: list[tuple[str, Any]] = []
+    holders: list[int] = []
+    for node in graph.nodes:
+        stored = proto.nodes.add()
+        for name, child_id in node.children:
+            stored.children.add(node_id=child_id, local_name=name)
+        values = node.obj._serialize_to_tensors()
+        if not values:
+            continue
+        holders.append(node.id)
+        owner_name = graph.object_name(node.id)
+        full_name = node.obj.name if isinstance(node.obj, Variable) else ""
+        for attribute, value in values.items():
+            key = checkpoint_key(owner_name, attribute)
+            stored.attributes.add(name=attribute, full_name=full_name, checkpoint_key=key)
+            tensors.append((key, value))
+    for slot in graph.slots:
+        holders.append(slot.optimizer)
+        proto.nodes[slot.optimizer].slot_variables.add(
+            original_variable_node_id=slot.original,
+            slot_name=slot.slot_name,
+            slot_variable_node_id=slot.slot,
+        )
+    _mark_nodes_with_values(proto, graph, holders)
+    return EncodedObjectGraph(proto, tensors)
+
+
+def object_graph_tensor(proto: TrackableObjectGraph) -> tuple[str, np.ndarray[Any, Any]]:
+    """Returns the key and the string tensor that hold the proto; it is a checkpoint's last."""
+    return OBJECT_GRAPH_KEY, np.array(serialize(proto), dtype=object)
+
+
+def decode_object_graph(data: bytes, source: str) -> TrackableObjectGraph:
+    """Returns the proto of a checkpoint's object graph.
+
+    Raises:
+      CorruptBundleError: the bytes aren't such a proto.
+    """
+    try:
+        return parse(TrackableObjectGraph, data, f"object graph of the checkpoint {source}")
+    except CorruptSavedModelError as error:
+        raise CorruptBundleError(str(error)) from error
+
+
+def _mark_nodes_with_values(
+    proto: TrackableObjectGraph, graph: ObjectGraph, holders: list[int]
+) -> None:
+    """Sets ``has_checkpoint_values`` where a node, or one reachable from it, holds values."""
+    parents: dict[int, list[int]] = {}
+    for node in graph.nodes:
+        for _, child_id in node.children:
+            parents.setdefault(child_id, []).append(node.id)
+    marked = set(holders)
+    pending = list(holders)
+    while pending:
+        for parent in parents.get(pending.pop(), ()):
+            if parent not in marked:
+                marked.add(parent)
+                pending.append(parent)
+    for index, stored in enumerate(proto.nodes):
+        stored.has_checkpoint_values.value = index in marked

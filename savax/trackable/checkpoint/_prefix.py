@@ -1,0 +1,61 @@
+"""From what users name a checkpoint by to the prefix of its files."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from typing import TYPE_CHECKING
+
+from savax.errors import NotFoundError
+from savax.trackable.checkpoint._state import latest_checkpoint
+from savax.types import index_path, variables_prefix
+from savax.types._paths import SAVED_MODEL_CPB, SAVED_MODEL_PB, SAVED_MODEL_PBTXT
+
+if TYPE_CHECKING:
+    from savax.types import PathLike
+
+_SAVED_MODEL_FILES = (SAVED_MODEL_PB, SAVED_MODEL_PBTXT, SAVED_MODEL_CPB)
+
+
+def resolve_prefix(path: PathLike) -> str:
+    """Returns the prefix of a checkpoint.
+
+    Args:
+      path: the prefix, the index file, a SavedModel directory, or a directory whose state file
+        names the latest checkpoint.
+
+    Raises:
+      NotFoundError: there is no such checkpoint; the message lists those with similar names.
+    """
+    text = os.fspath(path)
+    if text.endswith(".index") and os.path.isfile(text):
+        return text.removesuffix(".index")
+    if os.path.isfile(index_path(text)):
+        return text
+    if not os.path.isdir(text):
+        raise NotFoundError(f"There is no checkpoint {text!r}{_similar(text)}.")
+    if any(os.path.isfile(os.path.join(text, name)) for name in _SAVED_MODEL_FILES):
+        prefix = variables_prefix(text)
+        if not os.path.isfile(index_path(prefix)):
+            raise NotFoundError(f"The SavedModel {text!r} has no Variables: no {prefix}.index.")
+        return prefix
+    latest = latest_checkpoint(text)
+    if latest is None:
+        raise NotFoundError(
+            f"The directory {text!r} is no SavedModel and has no state file that names an existing "
+            f"checkpoint{_similar(os.path.join(text, ''))}."
+        )
+    return latest
+
+
+def _similar(prefix: str) -> str:
+    directory, name = os.path.split(prefix)
+    try:
+        files = os.listdir(directory or os.curdir)
+    except OSError:
+        return f": the directory {directory!r} doesn't exist"
+    prefixes = sorted(file.removesuffix(".index") for file in files if file.endswith(".index"))
+    nearest = difflib.get_close_matches(name, prefixes, n=3, cutoff=0.4) if name else prefixes[-3:]
+    if not nearest:
+        return ""
+    return "; found " + ", ".join(repr(os.path.join(directory, found)) for found in nearest)

@@ -1,0 +1,112 @@
+"""The text file named ``checkpoint`` that says which checkpoint of a directory is the latest."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from google.protobuf import text_format
+
+from savax.errors import InvalidArgumentError
+from savax.protos import CheckpointState
+from savax.trackable.bundle import replace_file
+from savax.types import index_path
+from savax.types._paths import CHECKPOINT_STATE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from savax.types import PathLike
+
+
+def get_checkpoint_state(
+    checkpoint_dir: PathLike, latest_filename: str | None = None
+) -> CheckpointState | None:
+    """Returns what a directory's state file says, with absolute paths.
+
+    Args:
+      checkpoint_dir: the directory.
+      latest_filename: name of the state file, ``checkpoint`` by default.
+
+    Returns:
+      The state, or None if the file is missing or can't be parsed.
+
+    Raises:
+      InvalidArgumentError: the file names no checkpoint.
+    """
+    directory = os.path.abspath(checkpoint_dir)
+    path = os.path.join(directory, latest_filename or CHECKPOINT_STATE)
+    state = CheckpointState()
+    try:
+        with open(path, encoding="utf-8") as file:
+            text_format.Parse(file.read(), state)
+    except (OSError, UnicodeDecodeError, text_format.ParseError):
+        return None
+    if not state.model_checkpoint_path:
+        raise InvalidArgumentError(
+            f"{path} names no checkpoint. Delete it, or restore from an explicit prefix."
+        )
+    state.model_checkpoint_path = os.path.join(directory, state.model_checkpoint_path)
+    absolute = [os.path.join(directory, path) for path in state.all_model_checkpoint_paths]
+    state.ClearField("all_model_checkpoint_paths")
+    state.all_model_checkpoint_paths.extend(absolute)
+    return state
+
+
+def latest_checkpoint(checkpoint_dir: PathLike, latest_filename: str | None = None) -> str | None:
+    """Returns the prefix of the latest checkpoint of a directory.
+
+    Args:
+      checkpoint_dir: the directory.
+      latest_filename: name of the state file, ``checkpoint`` by default.
+
+    Returns:
+      The prefix, or None if the directory has no state file or its checkpoint is gone.
+    """
+    state = get_checkpoint_state(checkpoint_dir, latest_filename)
+    if state is None or not os.path.isfile(index_path(state.model_checkpoint_path)):
+        return None
+    path = os.path.join(os.fspath(checkpoint_dir), latest_filename or CHECKPOINT_STATE)
+    # As given, so that a relative directory gives a relative prefix.
+    relative = os.path.relpath(state.model_checkpoint_path, os.path.abspath(checkpoint_dir))
+    if relative.startswith(os.pardir):
+        return state.model_checkpoint_path
+    return os.path.join(os.path.dirname(path), relative)
+
+
+def write_checkpoint_state(
+    checkpoint_dir: PathLike,
+    prefixes: Sequence[str],
+    *,
+    timestamps: Sequence[float] = (),
+    last_preserved_timestamp: float | None = None,
+    latest_filename: str | None = None,
+) -> None:
+    """Replaces a directory's state file, so that readers see the old or the new one.
+
+    Args:
+      checkpoint_dir: the directory.
+      prefixes: of the checkpoints that are kept, oldest first; those inside the directory are
+        written relative to it.
+      timestamps: when each was written, in seconds since 1970; may be left out.
+      last_preserved_timestamp: when the last one was written that is kept forever.
+      latest_filename: name of the state file, ``checkpoint`` by default.
+    """
+    directory = os.path.abspath(checkpoint_dir)
+    paths = [_relative(os.path.abspath(prefix), directory) for prefix in prefixes]
+    state = CheckpointState(
+        model_checkpoint_path=paths[-1],
+        all_model_checkpoint_paths=paths,
+        all_model_checkpoint_timestamps=timestamps,
+    )
+    if last_preserved_timestamp is not None:
+        state.last_preserved_timestamp = last_preserved_timestamp
+    path = os.path.join(directory, latest_filename or CHECKPOINT_STATE)
+    if path in [os.path.abspath(prefix) for prefix in prefixes]:
+        raise InvalidArgumentError(f"{path} is the state file's name; use another prefix.")
+    replace_file(path, text_format.MessageToString(state).encode())
+
+
+def _relative(path: str, directory: str) -> str:
+    relative = os.path.relpath(path, directory)
+    return path if relative.startswith(os.pardir) else relative

@@ -1,0 +1,166 @@
+"""What a restore did, and assertions about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from savax.errors import IncompleteRestoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from savax.trackable._base import Trackable
+    from savax.trackable._object_graph import ObjectGraph
+    from savax.trackable.checkpoint._restoration import Restoration
+
+_SHOWN = 10
+
+
+class LoadStatus:
+    """What ``Checkpoint.restore`` and ``Checkpoint.read`` return."""
+
+    def assert_consumed(self) -> Self:
+        """Checks that all of the checkpoint's values and all objects with values met."""
+        raise NotImplementedError
+
+    def assert_existing_objects_matched(self) -> Self:
+        """Checks that all objects with values got them from the checkpoint."""
+        raise NotImplementedError
+
+    def assert_nontrivial_match(self) -> Self:
+        """Checks that anything besides the root was found in the checkpoint."""
+        raise NotImplementedError
+
+    def expect_partial(self) -> Self:
+        """Does nothing: savax never warns about values that weren't restored."""
+        return self
+
+    def run_restore_ops(self, session: None = None) -> None:
+        """Does nothing: values have been restored already."""
+
+    def initialize_or_restore(self, session: None = None) -> None:
+        """Does nothing: values have been restored already."""
+
+
+class CheckpointLoadStatus(LoadStatus):
+    """The status of a checkpoint that was restored.
+
+    Assertions look at the objects as they are then: an object that was made after the restore, and
+    got its values when it was assigned to an attribute, counts as restored.
+
+    Args:
+      restoration: what was restored.
+      freeze: returns the objects that can be reached now.
+      exempt: an object that the checkpoint need not have.
+    """
+
+    def __init__(
+        self,
+        restoration: Restoration,
+        freeze: Callable[[], ObjectGraph],
+        exempt: Trackable | None = None,
+    ) -> None:
+        self._restoration = restoration
+        self._freeze = freeze
+        self._exempt = exempt
+
+    def assert_consumed(self) -> Self:
+        """Checks that all of the checkpoint's values and all objects with values met.
+
+        Raises:
+          IncompleteRestoreError: lists both the values and the objects that are left over.
+        """
+        self._require(self._unused_values() + self._objects_without_values())
+        return self
+
+    def assert_existing_objects_matched(self) -> Self:
+        """Checks that all objects with values got them from the checkpoint.
+
+        Raises:
+          IncompleteRestoreError: lists the others.
+        """
+        self._require(self._objects_without_values())
+        return self
+
+    def assert_nontrivial_match(self) -> Self:
+        """Checks that anything besides the root was found in the checkpoint.
+
+        Raises:
+          IncompleteRestoreError: nothing was.
+        """
+        root = self._freeze().root
+        found = [obj for objects in self._restoration.objects.values() for obj in objects]
+        if all(obj is root for obj in found) and not self._restoration.was_restored(root):
+            graph = self._freeze()
+            ours = [graph.path_of(child) for _, child in graph.nodes[0].children]
+            theirs = [child.local_name for child in self._restoration.stored.nodes[0].children]
+            raise IncompleteRestoreError(
+                f"The checkpoint {self._restoration.prefix!r} has nothing in common with the "
+                f"objects: it has {theirs[:_SHOWN]!r} at its root, they have {ours[:_SHOWN]!r}."
+            )
+        return self
+
+    def _unused_values(self) -> list[str]:
+        restoration = self._restoration
+        unused = [
+            (stored_id, name)
+            for stored_id, node in enumerate(restoration.stored.nodes)
+            if stored_id not in restoration.objects
+            for name in (attribute.name for attribute in node.attributes)
+        ]
+        unused += restoration.unused
+        if not unused:
+            return []
+        paths = restoration.stored.paths()
+        lines = [
+            f"{paths[stored_id]} in the checkpoint, under "
+            f"{restoration.stored.keys_of(stored_id)[name]!r}, has no object here"
+            for stored_id, name in unused
+        ]
+        return _shown(lines, "values")
+
+    def _objects_without_values(self) -> list[str]:
+        graph = self._freeze()
+        missing = [
+            f"{graph.path_of(node.id)} ({type(node.obj).__name__}) isn't in the checkpoint"
+            for node in graph.nodes
+            if node.obj is not self._exempt
+            and not self._restoration.was_restored(node.obj)
+            and node.obj._serialize_to_tensors()
+        ]
+        return _shown(missing, "objects")
+
+    def _require(self, problems: Iterable[str]) -> None:
+        lines = list(problems)
+        if lines:
+            raise IncompleteRestoreError(
+                f"The checkpoint {self._restoration.prefix!r} and the objects differ:"
+                + "".join(f"\n  {line}" for line in lines)
+            )
+
+
+class InitializationOnlyStatus(LoadStatus):
+    """The status of ``restore(None)``: there was nothing to restore."""
+
+    def assert_consumed(self) -> Self:
+        """Fails, as nothing was restored."""
+        raise self._nothing()
+
+    def assert_existing_objects_matched(self) -> Self:
+        """Fails, as nothing was restored."""
+        raise self._nothing()
+
+    def assert_nontrivial_match(self) -> Self:
+        """Fails, as nothing was restored."""
+        raise self._nothing()
+
+    def _nothing(self) -> IncompleteRestoreError:
+        return IncompleteRestoreError(
+            "No checkpoint was restored: the path was None, as latest_checkpoint returns it for a "
+            "directory without one."
+        )
+
+
+def _shown(lines: list[str], what: str) -> list[str]:
+    more = len(lines) - _SHOWN
+    return lines[:_SHOWN] + ([f"and {more} more {what}"] if more > 0 else [])

@@ -1,0 +1,91 @@
+"""The object graph of a checkpoint that is read: checked once, then walked by local names."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from savax.errors import CorruptBundleError
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator
+
+    from savax.protos import TrackableObjectGraph
+
+
+class StoredGraph:
+    """The nodes, edges and keys that a checkpoint holds.
+
+    Args:
+      proto: the checkpoint's object graph.
+      keys: keys of the checkpoint's tensors.
+      source: how to call the checkpoint in messages.
+
+    Raises:
+      CorruptBundleError: the graph is empty, an edge leads to a node that doesn't exist, two edges
+        of a node have one name, or a key isn't in the checkpoint.
+    """
+
+    def __init__(self, proto: TrackableObjectGraph, keys: Container[str], source: str) -> None:
+        self.nodes = list(proto.nodes)
+        self.source = source
+        problems = list(self._problems(keys))
+        if problems:
+            more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+            raise CorruptBundleError(
+                f"The object graph of {source} contradicts itself: {'; '.join(problems[:5])}{more}."
+            )
+
+    def _problems(self, keys: Container[str]) -> Iterator[str]:
+        count = len(self.nodes)
+        if not count:
+            yield "it has no nodes"
+        for index, node in enumerate(self.nodes):
+            names = set()
+            for child in node.children:
+                if not 0 <= child.node_id < count:
+                    yield f"node {index} has the child {child.node_id} of {count}"
+                names.add(child.local_name)
+            if len(names) != len(node.children):
+                yield f"node {index} has several children of one name"
+            for attribute in node.attributes:
+                if attribute.checkpoint_key not in keys:
+                    yield f"node {index} has values under {attribute.checkpoint_key!r}, not there"
+            for slot in node.slot_variables:
+                ids = (slot.original_variable_node_id, slot.slot_variable_node_id)
+                if not all(0 <= node_id < count for node_id in ids):
+                    yield f"node {index} has a slot variable between the nodes {ids} of {count}"
+
+    def holds_values(self, node_id: int) -> bool:
+        """Whether a node or one below it may have values; files before 2021 don't say."""
+        node = self.nodes[node_id]
+        return not node.HasField("has_checkpoint_values") or node.has_checkpoint_values.value
+
+    def keys_of(self, node_id: int) -> dict[str, str]:
+        """Returns the checkpoint keys of a node's tensors by attribute name."""
+        return {a.name: a.checkpoint_key for a in self.nodes[node_id].attributes}
+
+    def paths(self) -> list[str]:
+        """Returns for every node how it is reached, e.g. ``root.layers.0``."""
+        names: dict[int, tuple[int, str]] = {0: (0, "root")}
+        pending = deque([0])
+        while pending:
+            current = pending.popleft()
+            for child in self.nodes[current].children:
+                if child.node_id not in names:
+                    names[child.node_id] = (current, child.local_name)
+                    pending.append(child.node_id)
+        return [self._path(node_id, names) for node_id in range(len(self.nodes))]
+
+    def _path(self, node_id: int, names: dict[int, tuple[int, str]]) -> str:
+        if node_id not in names:
+            return f"node {node_id}"
+        parts = []
+        while node_id:
+            node_id, name = names[node_id]
+            parts.append(name)
+        return ".".join(["root", *parts[::-1]])
+
+    def slots_of(self, node_id: int) -> Any:
+        """Returns references to the slot variables of an optimizer's node."""
+        return self.nodes[node_id].slot_variables
