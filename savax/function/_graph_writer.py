@@ -1,0 +1,136 @@
+"""NodeDefs: unique legal names, attributes without those that hold their default."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from savax.function._op_schemas import OpSchema, is_known_op, op_schema
+from savax.protos import AttrValue, GraphDef, NodeDef, encode_attr
+from savax.types import DType
+
+# What TensorFlow accepts in node names, beside the rule for the first character.
+_ILLEGAL = re.compile(r"[^A-Za-z0-9_.\\/>-]+")
+_ILLEGAL_ARGUMENT = re.compile(r"[^a-z0-9_]+")
+
+
+def legal_node_name(name: str) -> str:
+    """Returns a name as near to the given one as TensorFlow's rules for nodes allow."""
+    legal = _ILLEGAL.sub("_", name).strip("_/")
+    if not legal:
+        return "node"
+    return legal if legal[0].isalnum() or legal[0] == "." else f"n{legal}"
+
+
+def legal_argument_name(name: str) -> str:
+    """Returns a name as near to the given one as TensorFlow's rules for arguments allow."""
+    legal = _ILLEGAL_ARGUMENT.sub("_", name.lower()).strip("_")
+    if not legal:
+        return "arg"
+    return legal if legal[0].isalpha() else f"arg_{legal}"
+
+
+class UniqueNames:
+    """Hands out names, each once: ``dense``, ``dense_1``, ``dense_2``."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+        self._next: dict[str, int] = {}
+
+    def unique(self, base: str) -> str:
+        """Returns the base, or the base with the first free number behind it."""
+        if base not in self._taken:
+            self._taken.add(base)
+            return base
+        number = self._next.get(base, 1)
+        while (name := f"{base}_{number}") in self._taken:
+            number += 1
+        self._next[base] = number + 1
+        self._taken.add(name)
+        return name
+
+
+class NodeEncoder:
+    """Writes NodeDefs; attribute values that repeat are encoded once."""
+
+    def __init__(self) -> None:
+        self._encoded: dict[tuple[str | None, Any], AttrValue] = {}
+
+    def encode(
+        self,
+        node: NodeDef,
+        name: str,
+        op: str,
+        inputs: Iterable[str],
+        attrs: Mapping[str, Any],
+        schema: OpSchema | None,
+    ) -> None:
+        """Fills in a NodeDef.
+
+        Args:
+          node: the empty message.
+          name: the node's name, unique and legal.
+          op: op type, or the name of a library function.
+          inputs: names of the data inputs, then of the control inputs (``"^name"``).
+          attrs: attributes as Python values; those that hold their default are left out.
+          schema: the op's schema; None for a library function.
+        """
+        node.name = name
+        node.op = op
+        node.input.extend(inputs)
+        for key, value in attrs.items():
+            declared = None if schema is None else schema.attrs.get(key)
+            encoded = self._attr(value, None if declared is None else declared.kind)
+            if declared is None or declared.default is None or encoded != declared.default:
+                node.attr[key].CopyFrom(encoded)
+
+    def _attr(self, value: Any, kind: str | None) -> AttrValue:
+        if not isinstance(value, DType | bool | str):
+            return encode_attr(value, kind)
+        key = (kind, value)
+        found = self._encoded.get(key)
+        if found is None:
+            found = self._encoded[key] = encode_attr(value, kind)
+        return found
+
+
+class GraphWriter:
+    """Writes the nodes of a plain GraphDef, where tensors are named ``node:index``.
+
+    Attributes:
+      graph: the GraphDef so far.
+    """
+
+    def __init__(self, graph: GraphDef | None = None) -> None:
+        self.graph = GraphDef() if graph is None else graph
+        self._names = UniqueNames(node.name for node in self.graph.node)
+        self._encoder = NodeEncoder()
+
+    def add_node(
+        self,
+        op: str,
+        name: str,
+        inputs: Sequence[str] = (),
+        attrs: Mapping[str, Any] | None = None,
+        device: str = "",
+    ) -> NodeDef:
+        """Adds a node.
+
+        Args:
+          op: op type, or the name of a library function.
+          name: the name it should have; made legal, and unique with a number if it is taken.
+          inputs: names of tensors (``"n"``, ``"n:1"``) and control inputs (``"^n"``).
+          attrs: all attributes as Python values, types included.
+          device: device of the node.
+
+        Returns:
+          The NodeDef in the graph; its ``name`` is the one it got.
+        """
+        node = self.graph.node.add()
+        schema = op_schema(op) if is_known_op(op) else None
+        unique = self._names.unique(legal_node_name(name))
+        self._encoder.encode(node, unique, op, inputs, attrs or {}, schema)
+        if device:
+            node.device = device
+        return node

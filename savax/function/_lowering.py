@@ -1,0 +1,370 @@
+"""Lowering: a jaxpr becomes a TensorFlow FunctionDef."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import Literal
+
+from savax.errors import InvalidArgumentError, SavaxError, UnsupportedError, UnsupportedParamError
+from savax.function import ops as _ops  # fills LOWERINGS
+from savax.function._folding import fold
+from savax.function._function_library import (
+    FunctionArgument,
+    FunctionLibrary,
+    FunctionParts,
+    build_function,
+)
+from savax.function._graph_builder import GraphBuilder, ResultType
+from savax.function._graph_nodes import Symbol, known_shape, same_shape
+from savax.function._graph_writer import legal_node_name
+from savax.function._primitive_scan import PrimitiveScan, check_primitives
+from savax.function._source_lines import user_frame
+from savax.function.ops._params import IGNORABLE
+from savax.function.ops._registry import LOWERINGS, Lowering
+from savax.protos import FunctionDef
+from savax.types import DType, Shape, TensorSpec, as_dtype
+
+__all__ = ["CaptureSpec", "FunctionLibrary", "LoweringRuleError", "RefCell", "lower_jaxpr"]
+
+_REGISTERED = _ops.__name__
+
+# Words of a PRNG key, by the name of its implementation in the key's dtype.
+_KEY_WORDS = {"key<fry>": 2, "key<rbg>": 4, "key<urbg>": 4}
+
+
+class LoweringRuleError(SavaxError, AssertionError):
+    """A lowering rule made something other than the equation's result: a bug in savax."""
+
+
+class RefCell:
+    """The content of a JAX Ref while its function is lowered.
+
+    Attributes:
+      value: the symbol that the Ref holds at this point of the function.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Symbol) -> None:
+        self.value = value
+
+
+@dataclass(frozen=True)
+class CaptureSpec:
+    """A captured input of a function.
+
+    Attributes:
+      name: name of the captured object.
+      dtype: its dtype.
+      shape: its shape; None for unknown dims.
+      is_variable: whether it is passed as a resource and read; else it is passed as a value.
+    """
+
+    name: str
+    dtype: DType
+    shape: Shape
+    is_variable: bool = True
+
+
+def result_type(aval: Any) -> ResultType:
+    """Returns shape and dtype of an abstract value; PRNG keys are their uint32 words.
+
+    Raises:
+      UnsupportedError: TensorFlow has no such dtype.
+    """
+    aval = getattr(aval, "inner_aval", aval)  # what a Ref holds
+    dtype = aval.dtype
+    if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+        words = _KEY_WORDS.get(str(dtype))
+        if words is None:
+            raise UnsupportedError(f"Keys of the PRNG implementation {dtype} can't be saved.")
+        return ResultType((*aval.shape, words), as_dtype("uint32"))
+    if dtype == jax.dtypes.float0:
+        return ResultType(tuple(aval.shape), as_dtype("bool"))
+    return ResultType(tuple(aval.shape), as_dtype(dtype))
+
+
+def host_array(value: Any) -> np.ndarray[Any, Any]:
+    """Returns a jaxpr's constant as a numpy array; PRNG keys as their words."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+        value = jax.random.key_data(value)
+    return np.asarray(value)
+
+
+class JaxprLowering:
+    """Walks the equations of one function.
+
+    Attributes:
+      library: where functions of loop bodies and calls go.
+      name: the function's name, for error messages and names of inner functions.
+      scan: what is known about all equations.
+    """
+
+    def __init__(self, library: FunctionLibrary, name: str, scan: PrimitiveScan) -> None:
+        self.library = library
+        self.name = name
+        self.scan = scan
+        self._problems: list[str] = []
+        self._types: dict[int, tuple[Any, ResultType]] = {}
+
+    def inline(
+        self, builder: Any, jaxpr: Any, consts: Sequence[Any], operands: Sequence[Any]
+    ) -> list[Any]:
+        """Lowers a jaxpr into the builder's graph; returns symbols (RefCells for Refs)."""
+        g: GraphBuilder = builder
+        if hasattr(jaxpr, "consts"):
+            consts, jaxpr = jaxpr.consts, jaxpr.jaxpr
+        env: dict[Any, Any] = dict(zip(jaxpr.invars, operands, strict=True))
+        for var, const in zip(jaxpr.constvars, consts, strict=True):
+            env[var] = const if isinstance(const, Symbol | RefCell) else g.const(host_array(const))
+        outer_out, outer_scope = g.out, g.scope
+        for equation in jaxpr.eqns:
+            stack = str(equation.source_info.name_stack)
+            g.scope = _joined_scope(outer_scope, stack) if stack else outer_scope
+            self._lower_equation(g, equation, env)
+        g.out, g.scope = outer_out, outer_scope
+        return [self._read(g, env, atom) for atom in jaxpr.outvars]
+
+    def call(self, builder: Any, jaxpr: Any, operands: Sequence[Any], name: str) -> list[Any]:
+        """Lowers a call of a closed jaxpr."""
+        return self.inline(builder, jaxpr, (), operands)
+
+    def _read(self, g: GraphBuilder, env: dict[Any, Any], atom: Any) -> Any:
+        if isinstance(atom, Literal):
+            return g.const(host_array(atom.val), self._type(atom.aval).dtype)
+        return env[atom]
+
+    def _type(self, aval: Any) -> ResultType:
+        """Returns the type of an aval; avals are shared by many variables."""
+        found = self._types.get(id(aval))
+        if found is None:
+            found = self._types[id(aval)] = (aval, result_type(aval))
+        return found[1]
+
+    def _lower_equation(self, g: GraphBuilder, equation: Any, env: dict[Any, Any]) -> None:
+        name = equation.primitive.name
+        operands = [self._read(g, env, atom) for atom in equation.invars]
+        try:
+            g.out = tuple([self._type(var.aval) for var in equation.outvars])
+            folded = fold(g, name, operands, equation.params)
+            if folded is not None:
+                results: tuple[Any, ...] = (folded,)
+            else:
+                row = LOWERINGS[name]
+                results = _as_tuple(row.rule(g, *operands, **_passed_params(row, equation)))
+            self._check(equation, g.out, results)
+        except UnsupportedError as error:
+            self._problems.append(f"{name}, {user_frame(equation)}: {error}")
+            results = tuple(Symbol(type_.dtype, type_.shape) for type_ in g.out)
+        except (InvalidArgumentError, KeyError, IndexError, AttributeError, TypeError) as error:
+            error.add_note(f"While lowering {name}, written at {user_frame(equation)}.")
+            raise
+        for var, result in zip(equation.outvars, results, strict=True):
+            env[var] = result
+
+    def _check(self, equation: Any, expected: Sequence[ResultType], results: Sequence[Any]) -> None:
+        name = equation.primitive.name
+        if len(results) != len(expected):
+            raise LoweringRuleError(
+                f"The lowering of {name} gave {len(results)} results, not {len(expected)}."
+            )
+        for result, (shape, dtype) in zip(results, expected, strict=True):
+            if isinstance(result, RefCell):
+                continue
+            if not isinstance(result, Symbol):
+                raise LoweringRuleError(f"The lowering of {name} gave {result!r}, no symbol.")
+            if result.dtype is not dtype or not same_shape(result.shape, shape):
+                raise LoweringRuleError(
+                    f"The lowering of {name} gave {result.dtype.name}{list(result.shape)}, "
+                    f"its result is {dtype.name}{list(shape)} ({user_frame(equation)})."
+                )
+
+    def raise_problems(self) -> None:
+        """Reports all equations that their rules refused.
+
+        Raises:
+          UnsupportedParamError: there are some.
+        """
+        if self._problems:
+            unique = list(dict.fromkeys(self._problems))
+            lines = "".join(f"\n  {problem}" for problem in unique)
+            raise UnsupportedParamError(
+                f"{len(unique)} operations of the function {self.name!r} "
+                f"have no form in TensorFlow:{lines}"
+            )
+
+
+def _as_tuple(result: Any) -> tuple[Any, ...]:
+    return tuple(result) if isinstance(result, tuple | list) else (result,)
+
+
+def _joined_scope(outer: str, stack: str) -> str:
+    inner = legal_node_name(stack)
+    return f"{outer}/{inner}" if outer else inner
+
+
+def _passed_params(row: Lowering, equation: Any) -> dict[str, Any]:
+    """Returns the parameters that a rule takes.
+
+    Raises:
+      UnsupportedParamError: a parameter is left that means something.
+    """
+    passed = {}
+    for key, value in equation.params.items():
+        if key in row.params:
+            passed[key] = value
+        elif key not in IGNORABLE or not any(value is v or value == v for v in IGNORABLE[key]):
+            raise UnsupportedParamError(f"the parameter {key}={value!r} has no form in TensorFlow.")
+    return passed
+
+
+def lower_jaxpr(
+    jaxpr: Any,
+    name: str,
+    library: FunctionLibrary,
+    *,
+    arg_specs: Sequence[TensorSpec] | None = None,
+    captures: Sequence[CaptureSpec] = (),
+    written: Sequence[int] = (),
+    out_dtypes: Sequence[DType] | None = None,
+    output_names: Sequence[str] | None = None,
+) -> FunctionDef:
+    """Lowers a closed jaxpr and adds the FunctionDef to the library.
+
+    Args:
+      jaxpr: ClosedJaxpr; its inputs are the captured values, then the arguments, its outputs the
+        results, then the new values of the captures in ``written``.
+      name: name of the function, unique in the library.
+      library: gets the function and the functions that it calls.
+      arg_specs: names and dtypes of the arguments; a dtype other than the jaxpr's is cast.
+      captures: what the function captures; its inputs after the arguments.
+      written: indices of the captures that are assigned.
+      out_dtypes: dtypes of the results; one other than the jaxpr's is cast.
+      output_names: names of the results.
+
+    Returns:
+      The FunctionDef.
+
+    Raises:
+      UnsupportedPrimitiveError: primitives have no lowering; all are listed.
+      UnsupportedParamError: uses of primitives have no lowering; all are listed.
+    """
+    scan = check_primitives(jaxpr, name, LOWERINGS)
+    lowering = JaxprLowering(library, name, scan)
+    boundary = _Boundary(lowering, jaxpr, arg_specs, captures)
+    g = boundary.builder
+    results = lowering.inline(g, jaxpr, (), [*boundary.captured_values(), *boundary.arg_values()])
+    count = len(results) - len(written)
+    outputs = boundary.outputs(results[:count], out_dtypes)
+    for index, value in zip(written, results[count:], strict=True):
+        boundary.assign(index, value)
+    lowering.raise_problems()
+    parts = FunctionParts(name, g.graph, boundary.arguments, outputs, output_names)
+    function = build_function(parts, library.encoder)
+    library.add(function)
+    return function
+
+
+class _Boundary:
+    """Arguments, captures and effects of a function.
+
+    Attributes:
+      builder: the builder of the function's graph.
+      arguments: arguments, then captures.
+    """
+
+    def __init__(
+        self,
+        lowering: JaxprLowering,
+        jaxpr: Any,
+        arg_specs: Sequence[TensorSpec] | None,
+        captures: Sequence[CaptureSpec],
+    ) -> None:
+        avals = [result_type(aval) for aval in jaxpr.in_avals]
+        self._captures = captures
+        self._capture_types = avals[: len(captures)]
+        self._arg_types = avals[len(captures) :]
+        specs = arg_specs or [
+            TensorSpec(known_shape(type_.shape), type_.dtype, f"arg_{index}")
+            for index, type_ in enumerate(self._arg_types)
+        ]
+        self._args = [
+            Symbol(spec.dtype, type_.shape)
+            for spec, type_ in zip(specs, self._arg_types, strict=True)
+        ]
+        self._resources = [
+            Symbol(as_dtype("resource") if capture.is_variable else capture.dtype, ())
+            for capture in captures
+        ]
+        self.arguments = [
+            FunctionArgument(symbol, spec.name or f"arg_{index}", spec.name)
+            for index, (symbol, spec) in enumerate(zip(self._args, specs, strict=True))
+        ]
+        self.builder = GraphBuilder(lowering)
+        self._values = [
+            self._capture(*each)
+            for each in zip(captures, self._resources, self._capture_types, strict=True)
+        ]
+        self.builder.dims_lowering.add_sources([*self._args, *self._values])
+
+    def _capture(self, capture: CaptureSpec, symbol: Symbol, type_: ResultType) -> Symbol:
+        """Adds the argument of a capture; returns its value as the function starts."""
+        if not capture.is_variable:
+            symbol = Symbol(capture.dtype, type_.shape)
+            self.arguments.append(FunctionArgument(symbol, capture.name))
+            return symbol
+        handle = (capture.dtype, capture.shape)
+        self.arguments.append(
+            FunctionArgument(symbol, f"{capture.name}_resource", "resource", handle)
+        )
+        value: Symbol = self.builder.op(
+            "ReadVariableOp",
+            symbol,
+            shape=type_.shape,
+            name=f"{capture.name}/ReadVariableOp",
+            dtype=capture.dtype,
+            _output_shapes=[known_shape(type_.shape)],
+        )
+        return value
+
+    def captured_values(self) -> list[Symbol]:
+        """Returns the captured values in the jaxpr's dtypes."""
+        return self._converted(self._values, self._capture_types)
+
+    def arg_values(self) -> list[Symbol]:
+        """Returns the arguments in the jaxpr's dtypes."""
+        return self._converted(self._args, self._arg_types)
+
+    def _converted(self, values: Iterable[Symbol], types: Iterable[ResultType]) -> list[Symbol]:
+        return [
+            self.builder.cast(value, type_.dtype)
+            for value, type_ in zip(values, types, strict=True)
+        ]
+
+    def outputs(self, results: Sequence[Any], dtypes: Sequence[DType] | None) -> list[Symbol]:
+        """Returns the results in the dtypes to be returned."""
+        wanted = dtypes or [result.dtype for result in results]
+        return [
+            self.builder.cast(result, dtype) for result, dtype in zip(results, wanted, strict=True)
+        ]
+
+    def assign(self, index: int, value: Symbol) -> None:
+        """Assigns a captured Variable its new value, after it has been read."""
+        capture, read = self._captures[index], self._values[index]
+        value = self.builder.cast(value, capture.dtype)
+        node = self.builder.graph.add(
+            "AssignVariableOp",
+            [self._resources[index], value],
+            {},
+            [],
+            f"{capture.name}/AssignVariableOp",
+        )
+        if read.node is not None:
+            node.controls.append(read.node)
+        self.builder.graph.effects.append(node)

@@ -1,0 +1,84 @@
+"""A look at all equations of a jaxpr before it is lowered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container
+from dataclasses import dataclass, field
+from typing import Any
+
+from jax.extend.core import jaxprs_in_params
+
+from savax.errors import UnsupportedPrimitiveError
+from savax.function._source_lines import user_frame
+from savax.function.ops.unsupported import REASONS
+
+
+@dataclass
+class PrimitiveScan:
+    """What is known about the equations of a jaxpr, sub-jaxprs included.
+
+    Attributes:
+      counts: how many equations each primitive has.
+      first: the first equation of each primitive.
+      calls: how many ``jit`` equations call each jaxpr, by identity of the closed jaxpr.
+      sizes: number of equations of each jaxpr, its sub-jaxprs included, by identity.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    first: dict[str, Any] = field(default_factory=dict)
+    calls: Counter[int] = field(default_factory=Counter)
+    sizes: dict[int, int] = field(default_factory=dict)
+
+    def visit(self, jaxpr: Any) -> int:
+        """Adds a Jaxpr's equations; returns their number."""
+        known = self.sizes.get(id(jaxpr))
+        if known is not None:
+            return known
+        size = 0
+        for equation in jaxpr.eqns:
+            name = equation.primitive.name
+            self.counts[name] += 1
+            self.first.setdefault(name, equation)
+            size += 1
+            if name in _CALLS:
+                self.calls[id(equation.params["jaxpr"])] += 1
+            if equation.params:
+                for inner in jaxprs_in_params(equation.params):
+                    size += self.visit(inner)
+        self.sizes[id(jaxpr)] = size
+        return size
+
+
+_CALLS = frozenset({"jit", "pjit"})
+
+
+def check_primitives(jaxpr: Any, function: str, lowered: Container[str]) -> PrimitiveScan:
+    """Scans a closed jaxpr.
+
+    Args:
+      jaxpr: the ClosedJaxpr.
+      function: name of the function, for the message.
+      lowered: names of the primitives that have a lowering.
+
+    Raises:
+      UnsupportedPrimitiveError: it uses primitives that have none; all are listed.
+    """
+    scan = PrimitiveScan()
+    scan.visit(jaxpr.jaxpr)
+    missing = sorted(name for name in scan.counts if name not in lowered)
+    if missing:
+        lines = "".join(f"\n  {_describe(name, scan)}" for name in missing)
+        plural = "primitive" if len(missing) == 1 else "primitives"
+        raise UnsupportedPrimitiveError(
+            f"{len(missing)} JAX {plural} in the function {function!r} "
+            f"have no lowering to TensorFlow ops:{lines}"
+        )
+    return scan
+
+
+def _describe(name: str, scan: PrimitiveScan) -> str:
+    count = scan.counts[name]
+    uses = "1 use" if count == 1 else f"{count} uses, first"
+    reason = REASONS.get(name, "")
+    return f"{name} ({uses} at {user_frame(scan.first[name])})" + (f": {reason}" if reason else "")
