@@ -1,0 +1,186 @@
+"""What a function may write: an inter-procedural analysis over resource arguments.
+
+A loop carries only the resources that its body may write, a branch returns only them, and a call
+writes back only them; handles themselves are static.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from savax.protos import FunctionRef
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from savax.function._plan import Plan
+    from savax.function._plan_building import PlanNode
+
+# Where a value comes from unchanged: the index of an argument, or the name of a shared resource.
+Origin: TypeAlias = "int | str | None"
+
+IDENTITY_OPS = frozenset({"Identity", "IdentityN", "StopGradient", "PreventGradient"})
+CALL_OPS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+IF_OPS = frozenset({"If", "StatelessIf"})
+WHILE_OPS = frozenset({"While", "StatelessWhile"})
+CASE_OPS = frozenset({"Case", "StatelessCase"})
+HANDLE_OPS = frozenset({"VarHandleOp"})
+
+# Ops that take a resource and leave it as it is. Tables are objects of their own, whose contents
+# aren't values that a loop could carry.
+_READERS = frozenset(
+    {
+        "DisableCopyOnRead",
+        "ReadVariableOp",
+        "ResourceGather",
+        "ResourceGatherNd",
+        "VarIsInitializedOp",
+        "VariableShape",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What a function does to its arguments.
+
+    Attributes:
+      reads: resource arguments (by index) and shared resources (by name) that it may read.
+      writes: those that it may write.
+      origins: for each output, where its value comes from unchanged.
+      used: arguments on which an output or an effect depends.
+    """
+
+    reads: frozenset[int | str]
+    writes: frozenset[int | str]
+    origins: tuple[Origin, ...]
+    used: frozenset[int]
+
+
+def analyse(
+    nodes: Sequence[PlanNode],
+    num_args: int,
+    outputs: Sequence[int],
+    callees: Mapping[str, Plan],
+) -> Effects:
+    """Returns the effects of a function whose callees are known.
+
+    Args:
+      nodes: in the order in which they run.
+      num_args: arguments have the slots 0 to ``num_args - 1``.
+      outputs: slots of the results.
+      callees: plans of all functions that the nodes refer to.
+    """
+    origins: dict[int, Origin] = {slot: slot for slot in range(num_args)}
+    reads: set[int | str] = set()
+    writes: set[int | str] = set()
+    used: set[int] = set()
+    for node in nodes:
+        inputs = [origins.get(slot) for slot in node.input_slots]
+        _add_accesses(node, inputs, callees, reads, writes)
+        for slot, origin in zip(node.output_slots, _origins(node, inputs, callees), strict=False):
+            if origin is not None:
+                origins[slot] = origin
+        if node.op not in IDENTITY_OPS:
+            used |= {o for o in _used(node, inputs, callees) if isinstance(o, int)}
+    results = tuple(origins.get(slot) for slot in outputs)
+    used |= {origin for origin in results if isinstance(origin, int)}
+    return Effects(frozenset(reads), frozenset(writes), results, frozenset(used))
+
+
+def called_functions(node: PlanNode) -> list[str]:
+    """Returns the names of the functions that a node's attributes refer to."""
+    names = []
+    for value in node.attrs.values():
+        for item in value if isinstance(value, list) else (value,):
+            if isinstance(item, FunctionRef):
+                names.append(item.name)
+    return names
+
+
+def _bodies(node: PlanNode, callees: Mapping[str, Plan]) -> list[Plan]:
+    return [callees[name] for name in called_functions(node) if name in callees]
+
+
+def _call_inputs(node: PlanNode, inputs: Sequence[Origin]) -> Sequence[Origin]:
+    """Returns the origins of what a control flow node hands to its functions."""
+    return inputs[1:] if node.op in IF_OPS or node.op in CASE_OPS else inputs
+
+
+def _add_accesses(
+    node: PlanNode,
+    inputs: Sequence[Origin],
+    callees: Mapping[str, Plan],
+    reads: set[int | str],
+    writes: set[int | str],
+) -> None:
+    bodies = _bodies(node, callees)
+    if bodies:
+        handed = _call_inputs(node, inputs)
+        for body in bodies:
+            reads |= set(_outer(body.effects.reads, handed))
+            writes |= set(_outer(body.effects.writes, handed))
+        return
+    if not node.is_stateful or node.op in HANDLE_OPS:
+        return
+    resources = {
+        origin
+        for origin, dtype in zip(inputs, node.input_dtypes, strict=True)
+        if dtype is not None and dtype.name == "resource" and origin is not None
+    }
+    reads |= resources
+    if node.op not in _READERS:
+        writes |= resources
+
+
+def _outer(inner: Iterable[int | str], handed: Sequence[Origin]) -> Iterable[int | str]:
+    """Yields accesses of a callee as accesses of its caller."""
+    for access in inner:
+        origin = handed[access] if isinstance(access, int) and access < len(handed) else access
+        if origin is not None:
+            yield origin
+
+
+def _origins(
+    node: PlanNode, inputs: Sequence[Origin], callees: Mapping[str, Plan]
+) -> Sequence[Origin]:
+    if node.op in IDENTITY_OPS:
+        return inputs
+    if node.op in HANDLE_OPS:
+        return [handle_name(node)]
+    bodies = _bodies(node, callees)
+    if node.op in WHILE_OPS and len(bodies) == 2:
+        body = callees[node.attrs["body"].name]
+        return [
+            inputs[i] if origin == i and i < len(inputs) else None
+            for i, origin in enumerate(body.effects.origins)
+        ]
+    if bodies and (node.op in CALL_OPS or node.op in IF_OPS or node.op in CASE_OPS):
+        handed = _call_inputs(node, inputs)
+        each = [
+            [_outer_origin(origin, handed) for origin in body.effects.origins] for body in bodies
+        ]
+        return [same[0] if len(set(same)) == 1 else None for same in zip(*each, strict=False)]
+    return []
+
+
+def _outer_origin(origin: Origin, handed: Sequence[Origin]) -> Origin:
+    if isinstance(origin, int):
+        return handed[origin] if origin < len(handed) else None
+    return origin
+
+
+def _used(
+    node: PlanNode, inputs: Sequence[Origin], callees: Mapping[str, Plan]
+) -> Iterable[Origin]:
+    if node.op in CALL_OPS:
+        bodies = _bodies(node, callees)
+        if len(bodies) == 1:
+            return [o for i, o in enumerate(inputs) if i in bodies[0].effects.used]
+    return inputs
+
+
+def handle_name(node: PlanNode) -> str:
+    """Returns the name under which a VarHandleOp's resource is shared in its graph."""
+    return str(node.attrs.get("shared_name") or node.name)

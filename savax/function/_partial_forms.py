@@ -1,0 +1,104 @@
+"""Ops that keep what is known of a partly known vector: packing, slicing, indexing, joining.
+
+A form gets the node and its inputs as they are, and returns ``NotImplemented`` where the op's
+ordinary rule should run. The structural work is the op's own numpy form, on object arrays.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from savax.function._plan_values import PartialVector, partial_elements, partial_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from savax.function._plan_building import PlanNode
+    from savax.function._plan_values import Value
+
+_INDEX_DTYPES = frozenset({"int32", "int64"})
+
+
+def _structural(node: PlanNode, inputs: Sequence[Value]) -> Any:
+    """Applies an op's numpy form to object arrays, if an input is partly known."""
+    if node.fold is None or not any(isinstance(v, PartialVector) for v in _flat(inputs)):
+        return NotImplemented
+    return _on_elements(node, inputs)
+
+
+def _packing(node: PlanNode, inputs: Sequence[Value]) -> Any:
+    """As ``_structural``, also where scalars that are traced meet others that are known."""
+    values = _flat(inputs)
+    if node.fold is None or node.output_dtypes[0].name not in _INDEX_DTYPES:
+        return NotImplemented
+    known = [isinstance(value, np.ndarray) for value in values]
+    if any(isinstance(v, PartialVector) for v in values) or (any(known) and not all(known)):
+        return _on_elements(node, inputs)
+    return NotImplemented
+
+
+def _on_elements(node: PlanNode, inputs: Sequence[Value]) -> Any:
+    converted: list[Any] = []
+    for value, name in zip(inputs, node.operand_names, strict=True):
+        if name in _DATA_OPERANDS.get(node.op, ("input",)):
+            items = value if isinstance(value, tuple) else (value,)
+            elements = [partial_elements(item) for item in items]
+            if any(item is None for item in elements):
+                return NotImplemented
+            converted.append(tuple(elements) if isinstance(value, tuple) else elements[0])
+        elif isinstance(value, np.ndarray):
+            converted.append(value)
+        else:
+            return NotImplemented
+    assert node.fold is not None
+    result = node.fold(*converted, **node.fold_keywords)
+    dtype = node.output_dtypes[0].numpy_dtype
+    if isinstance(result, tuple | list):
+        return tuple(partial_value(np.asarray(item, object), dtype) for item in result)
+    return partial_value(_object_array(result), dtype)
+
+
+def _object_array(result: Any) -> np.ndarray[Any, Any]:
+    if isinstance(result, np.ndarray) and result.dtype == object:
+        return result
+    boxed = np.empty((), object)
+    boxed[()] = result
+    return boxed
+
+
+def _flat(inputs: Sequence[Value]) -> list[Value]:
+    return [item for value in inputs for item in (value if isinstance(value, tuple) else (value,))]
+
+
+_DATA_OPERANDS = {
+    "ConcatV2": ("values",),
+    "ExpandDims": ("input",),
+    "GatherV2": ("params",),
+    "Pack": ("values",),
+    "Reshape": ("tensor",),
+    "Slice": ("input",),
+    "Squeeze": ("input",),
+    "StridedSlice": ("input",),
+    "Unpack": ("value",),
+}
+
+PARTIAL_FORMS: dict[str, Callable[[PlanNode, Sequence[Value]], Any]] = {
+    "ConcatV2": _packing,
+    "ExpandDims": _structural,
+    "GatherV2": _structural,
+    "Pack": _packing,
+    "Reshape": _structural,
+    "Slice": _structural,
+    "Squeeze": _structural,
+    "StridedSlice": _structural,
+    "Unpack": _structural,
+}
+
+# Operands that rules take as they are, to use what is known of them element by element.
+PARTIAL_OPERANDS: dict[str, frozenset[str]] = {
+    "Slice": frozenset({"begin", "size"}),
+    "StridedSlice": frozenset({"begin", "end", "strides"}),
+    "TensorStridedSliceUpdate": frozenset({"begin", "end", "strides"}),
+}
