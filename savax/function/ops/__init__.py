@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from savax.function.ops import (
+    activations,
     bitwise,
     blocks,
     calls,
@@ -15,16 +16,22 @@ from savax.function.ops import (
     gathering,
     joining,
     logical,
+    losses,
     matrices,
+    normalization,
+    reductions,
+    scans,
     scattering,
     segments,
     shaping,
     slicing,
+    sorting,
     special_functions,
     state,
 )
 
 __all__ = [
+    "activations",
     "bitwise",
     "blocks",
     "calls",
@@ -37,11 +44,16 @@ __all__ = [
     "gathering",
     "joining",
     "logical",
+    "losses",
     "matrices",
+    "normalization",
+    "reductions",
+    "scans",
     "scattering",
     "segments",
     "shaping",
     "slicing",
+    "sorting",
     "special_functions",
     "state",
 ]

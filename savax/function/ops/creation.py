@@ -1,0 +1,82 @@
+"""Tensors made from sizes and single values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from savax.function.ops._registry import evaluates, folds, lowers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jax import Array
+
+    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.types import DType
+
+
+# Lowerings.
+
+
+@lowers("iota")
+def _lower_iota(
+    g: GraphBuilder, *sizes: Symbol, dtype: Any, shape: Sequence[Any], dimension: int
+) -> Symbol:
+    if sizes:
+        g.unsupported("sizes of iota that are computed")
+    size = shape[dimension]
+    start, step = np.array(0, np.int32), np.array(1, np.int32)
+    values = g.cast(g.op("Range", start, g.dim(size), step, shape=(size,)), dtype)
+    aligned = tuple(size if axis == dimension else 1 for axis in range(len(shape)))
+    return g.broadcast(g.reshape(values, aligned), tuple(shape))
+
+
+# Evaluations.
+
+
+@evaluates("Fill", static=("dims",), ignores=("index_type",))
+@folds("Fill")
+def _fill(dims: Any, value: Any) -> Any:
+    shape = tuple(int(size) for size in np.asarray(dims))
+    if isinstance(value, np.ndarray | np.generic):
+        return np.full(shape, value, value.dtype)
+    return jnp.full(shape, value, value.dtype)
+
+
+@evaluates("Range", static=("start", "limit", "delta"))
+@folds("Range")
+def _range(start: Any, limit: Any, delta: Any) -> Any:
+    start = np.asarray(start)
+    return np.arange(start, limit, delta).astype(start.dtype)
+
+
+@evaluates("LinSpace", static=("num",))
+def _lin_space(start: Array, stop: Array, num: Any) -> Array:
+    return jnp.linspace(start, stop, int(num), dtype=jnp.result_type(start))
+
+
+@evaluates("ZerosLike")
+def _zeros_like(x: Array) -> Array:
+    return jnp.zeros(np.shape(x), x.dtype)
+
+
+@folds("ZerosLike")
+def _fold_zeros_like(x: Any) -> Any:
+    empty = b"" if x.dtype == object else 0  # strings
+    return np.full(x.shape, empty, x.dtype)
+
+
+@evaluates("OnesLike")
+def _ones_like(x: Array) -> Array:
+    return jnp.ones(np.shape(x), x.dtype)
+
+
+folds("OnesLike")(np.ones_like)
+
+
+@evaluates("Empty", static=("shape",), ignores=("init",))
+def _empty(shape: Any, *, dtype: DType) -> Array:
+    return jnp.zeros(tuple(int(size) for size in shape), dtype.numpy_dtype)

@@ -1,0 +1,375 @@
+"""Arithmetic and rounding, element by element."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from savax.function.ops._detours import filled, in_float
+from savax.function.ops._registry import Pair, evaluates, folds, lowers, register_pairs
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    from savax.function._graph_builder import GraphBuilder, Symbol
+
+PAIRS = (
+    Pair("add", "AddV2", jnp.add, np.add, also=("Add",)),
+    Pair("add_any", "AddV2", jnp.add, np.add, also=("Add",)),
+    Pair("sub", "Sub", jnp.subtract, np.subtract),
+    Pair("square", "Square", jnp.square, np.square),
+    Pair("sqrt", "Sqrt", lax.sqrt, np.sqrt),
+    Pair("rsqrt", "Rsqrt", lax.rsqrt),
+    Pair("floor", "Floor", lax.floor, np.floor),
+    Pair("ceil", "Ceil", lax.ceil, np.ceil),
+)
+register_pairs(PAIRS)
+
+
+# Lowerings.
+
+
+@lowers("mul")
+def _lower_mul(g: GraphBuilder, x: Symbol, y: Symbol, *, out_dtype: Any = None) -> Symbol:
+    if out_dtype is not None:
+        x, y = g.cast(x, out_dtype), g.cast(y, out_dtype)
+    return g.op("Mul", x, y)
+
+
+@lowers("div")
+def _lower_div(g: GraphBuilder, x: Symbol, y: Symbol) -> Symbol:
+    if not x.dtype.is_integer:
+        return g.op("RealDiv", x, y)
+    # JAX gives -1 (all bits set) for division by zero, where TensorFlow fails.
+    quotient = g.op(_truncating(x), x, _nonzero(g, y))
+    if _never_zero(y):
+        return quotient
+    all_bits = np.iinfo(x.dtype.numpy_dtype).max if x.dtype.is_unsigned else -1
+    return g.op("SelectV2", _is_zero(g, y), g.scalar(all_bits, x), quotient)
+
+
+@lowers("rem")
+def _lower_rem(g: GraphBuilder, x: Symbol, y: Symbol) -> Symbol:
+    if not x.dtype.is_integer:
+        return in_float(g, "TruncateMod", x, y)
+    # x - (x / y) * y is x for y = 0, JAX's answer, and has more kernels than TruncateMod.
+    quotient = g.op(_truncating(x), x, _nonzero(g, y))
+    return g.op("Sub", x, g.op("Mul", quotient, y))
+
+
+def _truncating(x: Symbol) -> str:
+    return "FloorDiv" if x.dtype.is_unsigned else "TruncateDiv"
+
+
+def _never_zero(y: Symbol) -> bool:
+    return y.constant is not None and bool(np.all(y.constant != 0))
+
+
+def _is_zero(g: GraphBuilder, y: Symbol) -> Symbol:
+    return g.op("Equal", y, g.scalar(0, y))
+
+
+def _nonzero(g: GraphBuilder, y: Symbol) -> Symbol:
+    """Returns the divisor with ones for zeros, which TensorFlow's integer kernels refuse."""
+    return y if _never_zero(y) else g.op("SelectV2", _is_zero(g, y), g.scalar(1, y), y)
+
+
+@lowers("neg")
+def _lower_neg(g: GraphBuilder, x: Symbol) -> Symbol:
+    return g.op("Sub", g.scalar(0, x), x) if x.dtype.is_unsigned else g.op("Neg", x)
+
+
+@lowers("abs")
+def _lower_abs(g: GraphBuilder, x: Symbol) -> Symbol:
+    if x.dtype.is_complex:
+        return g.op("ComplexAbs", x, Tout=g.out[0].dtype)
+    return x if x.dtype.is_unsigned else g.op("Abs", x)
+
+
+@lowers("sign")
+def _lower_sign(g: GraphBuilder, x: Symbol) -> Symbol:
+    return g.op("Minimum", x, g.scalar(1, x)) if x.dtype.is_unsigned else g.op("Sign", x)
+
+
+@lowers("round")
+def _lower_round(g: GraphBuilder, x: Symbol, *, rounding_method: Any) -> Symbol:
+    if rounding_method == lax.RoundingMethod.TO_NEAREST_EVEN:
+        return g.op("Round", x)
+    # Halves go away from zero. Adding 0.5 first would round 0.49999997 up.
+    magnitude = g.op("Abs", x)
+    whole = g.op("Floor", magnitude)
+    up = g.op("GreaterEqual", g.op("Sub", magnitude, whole), g.scalar(0.5, x))
+    rounded = g.op("AddV2", whole, g.cast(up, x.dtype))
+    return g.op("SelectV2", g.op("Less", x, g.scalar(0, x)), g.op("Neg", rounded), rounded)
+
+
+@lowers("max")
+def _lower_max(g: GraphBuilder, x: Symbol, y: Symbol) -> Symbol:
+    return _extremum(g, x, y, "Maximum", "LogicalOr")
+
+
+@lowers("min")
+def _lower_min(g: GraphBuilder, x: Symbol, y: Symbol) -> Symbol:
+    return _extremum(g, x, y, "Minimum", "LogicalAnd")
+
+
+def _extremum(g: GraphBuilder, x: Symbol, y: Symbol, op: str, logical_op: str) -> Symbol:
+    if x.dtype.is_complex:
+        g.unsupported("TensorFlow has no order of complex numbers")
+    return g.op(logical_op if x.dtype.is_bool else op, x, y)
+
+
+@lowers("clamp")
+def _lower_clamp(g: GraphBuilder, low: Symbol, x: Symbol, high: Symbol) -> Symbol:
+    return _lower_min(g, _lower_max(g, x, low), high)
+
+
+@lowers("pow")
+def _lower_pow(g: GraphBuilder, x: Symbol, y: Symbol) -> Symbol:
+    return g.op("Pow", x, g.cast(y, x.dtype))  # the exponent may be an integer
+
+
+@lowers("integer_pow")
+def _lower_integer_pow(g: GraphBuilder, x: Symbol, *, y: int) -> Symbol:
+    if y == 0:
+        return filled(g, 1, x)
+    if y < 0:
+        return g.op("Reciprocal", _lower_integer_pow(g, x, y=-y))
+    power, result, exponent = x, None, y
+    while exponent:  # square and multiply
+        if exponent & 1:
+            result = power if result is None else g.op("Mul", result, power)
+        exponent >>= 1
+        if exponent:
+            power = g.op("Square", power)
+    return result
+
+
+@lowers("nextafter")
+def _lower_nextafter(g: GraphBuilder, x: Symbol, y: Symbol) -> Symbol:
+    if x.dtype.name not in ("float32", "float64"):
+        g.unsupported(f"TensorFlow has no NextAfter for {x.dtype.name}")
+    return g.op("NextAfter", x, y)
+
+
+@lowers("stop_gradient")
+def _lower_stop_gradient(g: GraphBuilder, x: Symbol) -> Symbol:
+    return g.op("StopGradient", x)
+
+
+@lowers("copy", "copy_p")
+def _lower_copy(g: GraphBuilder, x: Symbol) -> Symbol:
+    return x
+
+
+@lowers("name")
+def _lower_name(g: GraphBuilder, x: Symbol, *, name: str) -> Symbol:
+    return x
+
+
+@lowers("optimization_barrier")
+def _lower_optimization_barrier(g: GraphBuilder, *operands: Symbol) -> tuple[Symbol, ...]:
+    return operands
+
+
+@lowers("mulhi")
+def _lower_mulhi(g: GraphBuilder, x: Symbol, y: Symbol) -> Symbol:
+    bits = x.dtype.size * 8
+    if bits > 32:
+        g.unsupported("TensorFlow has no 128-bit product")
+    wide = "uint64" if x.dtype.is_unsigned else "int64"
+    product = g.op("Mul", g.cast(x, wide), g.cast(y, wide))
+    return g.cast(g.op("RightShift", product, g.scalar(bits, product)), x.dtype)
+
+
+# Evaluations.
+
+
+@evaluates("Mul")
+def _mul(x: Array, y: Array) -> Array:
+    return jnp.multiply(x, y)
+
+
+folds("Mul")(np.multiply)
+
+
+@evaluates("MulNoNan")
+def _mul_no_nan(x: Array, y: Array) -> Array:
+    zero = jnp.equal(y, 0)
+    return jnp.where(zero, jnp.zeros_like(x), jnp.multiply(jnp.where(zero, 0, x), y))
+
+
+@evaluates("RealDiv")
+def _real_div(x: Array, y: Array) -> Array:
+    return jnp.divide(x, y)
+
+
+folds("RealDiv")(np.divide)
+
+
+@evaluates("DivNoNan")
+def _div_no_nan(x: Array, y: Array) -> Array:
+    zero = jnp.equal(y, 0)
+    return jnp.where(zero, jnp.zeros_like(x), jnp.divide(x, jnp.where(zero, 1, y)))
+
+
+@evaluates("Div", "TruncateDiv")
+def _div(x: Array, y: Array) -> Array:
+    return lax.div(*jnp.broadcast_arrays(x, y))
+
+
+@folds("Div", "TruncateDiv")
+def _fold_div(x: Any, y: Any) -> Any:
+    if np.asarray(x).dtype.kind not in "iu":
+        return np.divide(x, y)
+    return _quotient(np.asarray(x), np.asarray(y))
+
+
+def _quotient(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> Any:
+    """Divides integers as XLA does: towards zero, and -1 (all bits) for division by zero."""
+    floor = np.floor_divide(x, y)
+    truncated = floor + ((floor < 0) & (np.multiply(floor, y) != x)).astype(x.dtype)
+    return np.where(y == 0, np.array(-1).astype(x.dtype), truncated)
+
+
+@evaluates("FloorDiv")
+def _floor_div(x: Array, y: Array) -> Array:
+    if jnp.issubdtype(jnp.result_type(x), jnp.integer):
+        return jnp.floor_divide(x, y)
+    return jnp.floor(jnp.divide(x, y))
+
+
+@folds("FloorDiv")
+def _fold_floor_div(x: Any, y: Any) -> Any:
+    x, y = np.asarray(x), np.asarray(y)
+    if x.dtype.kind not in "iu":
+        return np.floor(np.divide(x, y))
+    quotient = _quotient(x, y)
+    rest = x - quotient * y
+    down = (np.sign(x) != np.sign(y)) & (rest != 0)
+    return quotient - down.astype(x.dtype)
+
+
+@evaluates("FloorMod")
+def _floor_mod(x: Array, y: Array) -> Array:
+    x, y = jnp.broadcast_arrays(x, y)
+    rest = lax.rem(x, y)
+    wrong_sign = jnp.not_equal(rest, 0) & (jnp.less(rest, 0) != jnp.less(y, 0))
+    return jnp.where(wrong_sign, jnp.add(rest, y), rest)
+
+
+@folds("FloorMod")
+def _fold_floor_mod(x: Any, y: Any) -> Any:
+    x, y = np.asarray(x), np.asarray(y)
+    rest = _fold_truncate_mod(x, y)
+    wrong_sign = (rest != 0) & ((rest < 0) != (y < 0))
+    return np.where(wrong_sign, rest + y, rest)
+
+
+@evaluates("TruncateMod", "Mod")
+def _truncate_mod(x: Array, y: Array) -> Array:
+    return lax.rem(*jnp.broadcast_arrays(x, y))
+
+
+@folds("TruncateMod", "Mod")
+def _fold_truncate_mod(x: Any, y: Any) -> Any:
+    x, y = np.asarray(x), np.asarray(y)
+    if x.dtype.kind not in "iu":
+        return np.fmod(x, y)
+    return x - _quotient(x, y) * y
+
+
+@evaluates("AddN")
+def _add_n(inputs: tuple[Array, ...]) -> Array:
+    total = jnp.asarray(inputs[0])
+    for term in inputs[1:]:
+        total = jnp.add(total, term)
+    return total
+
+
+@evaluates("Neg")
+def _neg(x: Array) -> Array:
+    return jnp.negative(x)
+
+
+folds("Neg")(np.negative)
+
+
+@evaluates("Abs")
+def _abs(x: Array) -> Array:
+    return jnp.abs(x)
+
+
+folds("Abs")(np.abs)
+
+
+@evaluates("Sign")
+def _sign(x: Array) -> Array:
+    return jnp.sign(x)
+
+
+folds("Sign")(np.sign)
+
+
+@evaluates("SquaredDifference")
+def _squared_difference(x: Array, y: Array) -> Array:
+    difference = jnp.subtract(x, y)
+    return jnp.multiply(jnp.conj(difference), difference)
+
+
+@evaluates("Reciprocal", "Inv")
+def _reciprocal(x: Array) -> Array:
+    return jnp.divide(jnp.ones_like(x), x)
+
+
+@evaluates("Round")
+def _round(x: Array) -> Array:
+    x = jnp.asarray(x)
+    if jnp.issubdtype(x.dtype, jnp.integer):
+        return x
+    return lax.round(x, lax.RoundingMethod.TO_NEAREST_EVEN)
+
+
+@evaluates("Rint")
+def _rint(x: Array) -> Array:
+    return lax.round(jnp.asarray(x), lax.RoundingMethod.TO_NEAREST_EVEN)
+
+
+folds("Round", "Rint")(np.rint)
+
+
+@evaluates("Maximum")
+def _maximum(x: Array, y: Array) -> Array:
+    return jnp.maximum(x, y)
+
+
+folds("Maximum")(np.maximum)
+
+
+@evaluates("Minimum")
+def _minimum(x: Array, y: Array) -> Array:
+    return jnp.minimum(x, y)
+
+
+folds("Minimum")(np.minimum)
+
+
+@evaluates("ClipByValue")
+def _clip_by_value(t: Array, clip_value_min: Array, clip_value_max: Array) -> Array:
+    return jnp.maximum(jnp.minimum(t, clip_value_max), clip_value_min)
+
+
+@evaluates("Pow")
+def _pow(x: Array, y: Array) -> Array:
+    return jnp.power(x, y)
+
+
+folds("Pow")(np.power)
+
+
+@evaluates("NextAfter")
+def _next_after(x1: Array, x2: Array) -> Array:
+    return jnp.nextafter(x1, x2)

@@ -1,0 +1,154 @@
+"""Running sums, products and extremes along an axis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from savax.function.ops._registry import evaluates, folds, lowers
+from savax.function.ops._sizes import is_known
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    from savax.function._graph_builder import GraphBuilder, Symbol
+
+
+# Lowerings.
+
+
+@lowers("cumsum")
+def _lower_cumsum(g: GraphBuilder, x: Symbol, *, axis: int, reverse: bool) -> Symbol:
+    return _scanned(g, "Cumsum", x, axis, reverse)
+
+
+@lowers("cumprod")
+def _lower_cumprod(g: GraphBuilder, x: Symbol, *, axis: int, reverse: bool) -> Symbol:
+    return _scanned(g, "Cumprod", x, axis, reverse)
+
+
+@lowers("cumlogsumexp")
+def _lower_cumlogsumexp(g: GraphBuilder, x: Symbol, *, axis: int, reverse: bool) -> Symbol:
+    return _scanned(g, "CumulativeLogsumexp", x, axis, reverse)
+
+
+def _scanned(g: GraphBuilder, op: str, x: Symbol, axis: int, reverse: bool) -> Symbol:
+    return g.op(op, x, np.array(axis, np.int32), exclusive=False, reverse=reverse, shape=x.shape)
+
+
+@lowers("cummax")
+def _lower_cummax(g: GraphBuilder, x: Symbol, *, axis: int, reverse: bool) -> Symbol:
+    return _running_extreme(g, "Maximum", x, axis, reverse)
+
+
+@lowers("cummin")
+def _lower_cummin(g: GraphBuilder, x: Symbol, *, axis: int, reverse: bool) -> Symbol:
+    return _running_extreme(g, "Minimum", x, axis, reverse)
+
+
+def _running_extreme(g: GraphBuilder, op: str, x: Symbol, axis: int, reverse: bool) -> Symbol:
+    """Combines with the array shifted by 1, 2, 4, …: TensorFlow has no such scan."""
+    if x.dtype.is_complex:
+        g.unsupported("TensorFlow has no order of complex numbers")
+    size = x.shape[axis]
+    if not is_known(size):
+        return _masked_extreme(g, op, x, axis, reverse)
+    shift = 1
+    while shift < size:
+        left = _part(g, x, axis, 0, size - shift)
+        combined = g.op(op, left, _part(g, x, axis, shift, size))
+        if reverse:
+            x = g.concat([combined, _part(g, x, axis, size - shift, size)], axis)
+        else:
+            x = g.concat([_part(g, x, axis, 0, shift), combined], axis)
+        shift *= 2
+    return x
+
+
+def _part(g: GraphBuilder, x: Symbol, axis: int, start: int, limit: int) -> Symbol:
+    starts = tuple(start if i == axis else 0 for i in range(len(x.shape)))
+    limits = tuple(limit if i == axis else size for i, size in enumerate(x.shape))
+    return g.slice(x, starts, limits)
+
+
+def _masked_extreme(g: GraphBuilder, op: str, x: Symbol, axis: int, reverse: bool) -> Symbol:
+    """Reduces a square of masked copies, since the number of steps is unknown."""
+    size = x.shape[axis]
+    rank = len(x.shape)
+    zero, one = np.array(0, np.int32), np.array(1, np.int32)
+    positions = g.op("Range", zero, g.dim(size), one, shape=(size,))
+    source = g.expand_dims(positions, 0)
+    mask = g.op("GreaterEqual" if reverse else "LessEqual", source, g.expand_dims(positions, 1))
+    tail = (1,) * (rank - axis - 1)
+    mask = g.reshape(mask, (size, size, *tail))
+    # Of shape [..., target, source, ...]: the copies are reduced over the source.
+    copies = g.expand_dims(x, axis)
+    wide = (*x.shape[:axis], size, *x.shape[axis:])
+    worst = g.scalar(_worst(x, op), x)
+    masked = g.op("SelectV2", mask, copies, worst, shape=wide)
+    reduction = "Max" if op == "Maximum" else "Min"
+    return g.op(reduction, masked, np.array([axis + 1], np.int32), keep_dims=False, shape=x.shape)
+
+
+def _worst(x: Symbol, op: str) -> Any:
+    if x.dtype.is_integer:
+        bounds = np.iinfo(x.dtype.numpy_dtype)
+        return bounds.min if op == "Maximum" else bounds.max
+    return -np.inf if op == "Maximum" else np.inf
+
+
+# Evaluations.
+
+
+@evaluates("Cumsum", static=("axis",))
+def _cumsum(x: Array, axis: Any, *, exclusive: bool, reverse: bool) -> Array:
+    return _scan(lax.cumsum, x, axis, exclusive, reverse, 0)
+
+
+@evaluates("Cumprod", static=("axis",))
+def _cumprod(x: Array, axis: Any, *, exclusive: bool, reverse: bool) -> Array:
+    return _scan(lax.cumprod, x, axis, exclusive, reverse, 1)
+
+
+@evaluates("CumulativeLogsumexp", static=("axis",))
+def _cumulative_logsumexp(x: Array, axis: Any, *, exclusive: bool, reverse: bool) -> Array:
+    # TensorFlow's neutral element is the least finite number, not -inf.
+    return _scan(lax.cumlogsumexp, x, axis, exclusive, reverse, jnp.finfo(x.dtype).min)
+
+
+def _scan(scan: Any, x: Array, axis: Any, exclusive: bool, reverse: bool, neutral: Any) -> Array:
+    x = jnp.asarray(x)
+    dim = int(axis) % x.ndim
+    if exclusive and x.shape[dim]:
+        edge = list(x.shape)
+        edge[dim] = 1
+        border = jnp.full(edge, neutral, x.dtype)
+        size = x.shape[dim]
+        if reverse:
+            x = jnp.concatenate([lax.slice_in_dim(x, 1, size, axis=dim), border], dim)
+        else:
+            x = jnp.concatenate([border, lax.slice_in_dim(x, 0, size - 1, axis=dim)], dim)
+    scanned: Array = scan(x, dim, reverse)
+    return scanned
+
+
+@folds("Cumsum")
+def _fold_cumsum(x: Any, axis: Any, *, exclusive: bool, reverse: bool) -> Any:
+    return _fold_scan(np.cumsum, x, int(axis), exclusive, reverse, 0)
+
+
+@folds("Cumprod")
+def _fold_cumprod(x: Any, axis: Any, *, exclusive: bool, reverse: bool) -> Any:
+    return _fold_scan(np.cumprod, x, int(axis), exclusive, reverse, 1)
+
+
+def _fold_scan(scan: Any, x: Any, axis: int, exclusive: bool, reverse: bool, neutral: int) -> Any:
+    ordered = np.flip(x, axis) if reverse else x
+    result = scan(ordered, axis=axis, dtype=x.dtype)
+    if exclusive:
+        result = np.roll(result, 1, axis)
+        np.moveaxis(result, axis, 0)[:1] = neutral
+    return np.flip(result, axis) if reverse else result
