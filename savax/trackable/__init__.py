@@ -36,6 +36,7 @@ from savax.trackable._object_graph import (
 )
 from savax.trackable._ordering import order_by_dependency
 from savax.trackable._registry import CLASS_REGISTRY, ClassRegistry, register_serializable
+from savax.trackable._state_tree import TrackedState
 from savax.trackable._variable import (
     VARIABLE_VALUE,
     Variable,
@@ -68,6 +69,7 @@ __all__ = [
     "TrackedDict",
     "TrackedList",
     "TrackedOrderedDict",
+    "TrackedState",
     "TrackedTuple",
     "Variable",
     "VariableAggregation",
