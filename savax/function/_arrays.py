@@ -1,0 +1,165 @@
+"""What Variables need to know of JAX: conversion, tracers, and their place in pytrees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import numpy as np
+
+from savax.errors import InvalidArgumentError, TracingError
+from savax.trackable import (
+    Constant,
+    TrackedDict,
+    TrackedList,
+    TrackedOrderedDict,
+    Variable,
+    frame_scope,
+    set_array_converter,
+    set_tracer_check,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from savax.types import DType
+
+STRING_DTYPE = np.dtypes.StringDType()
+
+
+def is_tracer(value: Any) -> bool:
+    """Whether a value exists only while JAX traces a function."""
+    return isinstance(value, jax.core.Tracer)
+
+
+def trace_state() -> Any:
+    """Returns what is equal to another such value inside the same JAX transformation only."""
+    return jax.extend.core.get_opaque_trace_state(convention="nnx")  # type: ignore[no-untyped-call]
+
+
+def is_under_trace() -> bool:
+    """Whether a JAX transformation is running."""
+    with jax.ensure_compile_time_eval():
+        outside = trace_state()
+    return bool(trace_state() != outside)
+
+
+def abstract(shape: Sequence[Any], dtype: DType) -> jax.ShapeDtypeStruct:
+    """Returns what JAX traces with in place of an array; sizes may be symbolic dims."""
+    return jax.ShapeDtypeStruct(tuple(shape), jax_dtype(dtype))  # type: ignore[no-untyped-call]
+
+
+def jax_dtype(dtype: DType) -> np.dtype[Any]:
+    """Returns the numpy dtype that arrays of a TensorFlow dtype have inside a traced function.
+
+    It is the dtype itself, except that 64-bit numbers are 32-bit ones while
+    ``jax_enable_x64`` is off, and strings are numpy's ``StringDType``.
+
+    Raises:
+      InvalidArgumentError: resources and variants, which aren't arrays.
+    """
+    if dtype.name == "string":
+        return STRING_DTYPE
+    if dtype.numpy_dtype == np.dtype(object):
+        raise InvalidArgumentError(f"A {dtype.name} tensor can't be an array in JAX.")
+    return np.dtype(jax.dtypes.canonicalize_dtype(dtype.numpy_dtype))
+
+
+def narrowed(value: Any, what: str) -> Any:
+    """Returns an array in the dtype that JAX computes in; 64-bit integers are checked.
+
+    Args:
+      value: a numpy or JAX array, not of strings.
+      what: names the array in the error.
+
+    Raises:
+      InvalidArgumentError: an integer doesn't fit into 32 bits while ``jax_enable_x64`` is off.
+    """
+    dtype = jax.dtypes.canonicalize_dtype(value.dtype)
+    if value.dtype == dtype:
+        return value
+    if dtype.kind in "iu" and value.size and not is_tracer(value):
+        limits = np.iinfo(dtype)
+        host = np.asarray(value)
+        if host.min() < limits.min or host.max() > limits.max:
+            raise InvalidArgumentError(
+                f"{what} holds {value.dtype} values that don't fit {dtype}, in which JAX computes "
+                "while jax_enable_x64 is off; call jax.config.update('jax_enable_x64', True)."
+            )
+    return value.astype(dtype)
+
+
+def settled_value(capture: Variable | Constant) -> Any:
+    """Returns the stored value of a Variable or Constant as JAX computes with it, never a tracer.
+
+    Raises:
+      TracingError: a Variable has no value because the trace that created it failed.
+      InvalidArgumentError: 64-bit integers don't fit, see ``narrowed``.
+    """
+    if isinstance(capture, Constant):
+        return capture.array
+    with frame_scope(None):
+        value = capture.value
+    if value is None:
+        raise TracingError(
+            f"Variable {capture.name!r} has no value: the function that creates it failed."
+        )
+    if capture.dtype.size == 0:
+        return value
+    return narrowed(value, f"Variable {capture.name!r}")
+
+
+def _to_jax(value: Any) -> Any:
+    """Returns a host array as a JAX array; the same object if JAX would change its dtype."""
+    dtype = np.dtype(value.dtype)
+    if dtype.kind in "OSUT" or jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        return value
+    # Also inside a trace the result is a real array, since Variables keep it.
+    with jax.ensure_compile_time_eval():
+        return jnp.asarray(value)
+
+
+def _flatten_variable(variable: Variable) -> tuple[tuple[Any], None]:
+    return (variable.value,), None
+
+
+def _value_itself(_: None, children: tuple[Any]) -> Any:
+    return children[0]
+
+
+def _flatten_list(values: TrackedList) -> tuple[tuple[Any, ...], None]:
+    return tuple(values), None
+
+
+def _tracked_list(_: None, children: tuple[Any, ...]) -> TrackedList:
+    return TrackedList(children)
+
+
+def _flatten_dict(values: TrackedDict) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    keys = tuple(sorted(values))  # as JAX orders plain dicts
+    return tuple(values[key] for key in keys), keys
+
+
+def _tracked_dict(keys: tuple[Any, ...], children: tuple[Any, ...]) -> TrackedDict:
+    return TrackedDict(zip(keys, children, strict=True))
+
+
+def _flatten_ordered(values: TrackedOrderedDict) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    return tuple(values.values()), tuple(values)
+
+
+def _tracked_ordered(keys: tuple[Any, ...], children: tuple[Any, ...]) -> TrackedOrderedDict:
+    return TrackedOrderedDict(zip(keys, children, strict=True))
+
+
+set_array_converter(_to_jax)
+set_tracer_check(is_tracer)
+# One-way: a Variable is the pytree of its value, and what comes back is the value. So JAX
+# functions take Variables, and none of them can make a second Variable of the same identity.
+jax.tree_util.register_pytree_node(Variable, _flatten_variable, _value_itself)
+# Containers keep their type, so that a tree of gradients has the structure of its parameters.
+jax.tree_util.register_pytree_node(TrackedList, _flatten_list, _tracked_list)
+jax.tree_util.register_pytree_node(TrackedDict, _flatten_dict, _tracked_dict)
+jax.tree_util.register_pytree_node(TrackedOrderedDict, _flatten_ordered, _tracked_ordered)

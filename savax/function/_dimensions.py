@@ -1,0 +1,379 @@
+"""Unknown dims of a signature as JAX's symbolic dims: their names, and which of them are equal.
+
+A named dim is the user's word and stays what it is. A dim that is None gets a name of its own,
+*token* in this file; tokens start independent, and what JAX says when a trace fails tells which
+of them have to be equal to another dim or to a number.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import itertools
+import logging
+import operator
+import re
+from typing import TYPE_CHECKING, Any
+
+import jax.errors
+import jax.export
+
+from savax.errors import (
+    InconclusiveDimensionError,
+    InvalidArgumentError,
+    SavaxError,
+    SignatureMismatchError,
+    TracingError,
+)
+from savax.function._source_lines import error_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from savax.types import TensorSpec
+
+_LOGGER = logging.getLogger(__name__)
+
+Dim = int | str
+Dims = tuple[Dim, ...]
+
+# The functions of JAX's grammar for dims.
+_FUNCTIONS: Mapping[str, Any] = {
+    "floordiv": operator.floordiv,
+    "mod": operator.mod,
+    "max": max,
+    "min": min,
+}
+_OPERATORS: Mapping[type[ast.AST], Any] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Pow: operator.pow,
+    ast.USub: operator.neg,
+}
+_NAME = re.compile(r"[A-Za-z_]\w*")
+# "(x_0, 4)", and "float32[x_0,4]" in messages about loop carries.
+_TUPLE = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]")
+# Convolutions compare a dim divided by a group count: "x_3 // 1 != 3".
+_UNEQUAL = re.compile(r"(\w+)\s*(?://\s*(\d+)\s*)?!=\s*(\w+)")
+_MOST_TUPLES = 40  # in one message; more would be somebody's data
+
+# Errors of JAX that concern values, not shapes: equal dims can't cure them.
+_VALUE_ERRORS = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.UnexpectedTracerError,
+    SavaxError,
+)
+_SHAPE_ERRORS = (
+    TypeError,
+    ValueError,
+    AssertionError,
+    IndexError,
+    NotImplementedError,
+    jax.errors.InconclusiveDimensionOperation,
+)
+
+
+def dim_names(dim: Any) -> list[str]:
+    """Returns the names in a dim or in the text of one, in order and without functions."""
+    found = _NAME.findall(str(dim))
+    return [name for name in dict.fromkeys(found) if name not in _FUNCTIONS]
+
+
+def evaluate_dim(dim: Any, sizes: Mapping[str, int]) -> int:
+    """Returns the value of a dim, or of the text of one, for known sizes of its names."""
+    tree = ast.parse(str(dim).replace("^", "**"), mode="eval")
+    return int(_evaluate(tree.body, sizes))
+
+
+def _evaluate(node: ast.expr, sizes: Mapping[str, int]) -> int:
+    match node:
+        case ast.Constant(value=int(value)):
+            return value
+        case ast.Name(id=name):
+            return sizes[name]
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return int(_OPERATORS[type(op)](_evaluate(left, sizes), _evaluate(right, sizes)))
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_evaluate(operand, sizes)
+        case ast.Call(func=ast.Name(id=name), args=args) if name in _FUNCTIONS:
+            return int(_FUNCTIONS[name](*[_evaluate(arg, sizes) for arg in args]))
+    raise InvalidArgumentError(f"{ast.unparse(node)!r} isn't the text of a dim.")
+
+
+def bind_dims(
+    dims: Sequence[Sequence[Any]], shapes: Sequence[Sequence[int]], names: Sequence[str]
+) -> dict[str, int]:
+    """Returns the sizes of the names in dims, given actual shapes.
+
+    Args:
+      dims: for each argument its sizes and symbolic dims.
+      shapes: for each argument its shape.
+      names: of the arguments, for messages.
+
+    Raises:
+      SignatureMismatchError: an argument doesn't have its rank or a known size, equal dims have
+        different sizes, or no size makes a dim's expression true.
+    """
+    sizes: dict[str, int] = {}
+    origins: dict[str, str] = {}
+    places = []
+    for wanted, shape, name in zip(dims, shapes, names, strict=True):
+        if len(wanted) != len(shape):
+            raise SignatureMismatchError(
+                f"Argument {name!r} has rank {len(wanted)} by the signature, got the shape "
+                f"{tuple(shape)}."
+            )
+        for axis, (dim, size) in enumerate(zip(wanted, shape, strict=True)):
+            places.append((str(dim), int(size), f"axis {axis} of {name!r}"))
+    # Plain names first: expressions are checked against them, or solved for what is left.
+    for text, size, place in sorted(places, key=lambda row: len(dim_names(row[0])) != 1):
+        unknown = [n for n in dim_names(text) if n not in sizes]
+        if len(unknown) == 1:
+            _solve(text, size, unknown[0], sizes)
+            origins.setdefault(unknown[0], f"{size} in {place}")
+    for text, size, place in places:
+        known = [n for n in dim_names(text) if n in sizes]
+        if len(known) == len(dim_names(text)) and evaluate_dim(text, sizes) != size:
+            given = ", ".join(f"{n} is {sizes[n]} (from {origins[n]})" for n in known)
+            raise SignatureMismatchError(
+                f"By the signature, {place} is {text}; it is {size}{' while ' * bool(given)}"
+                f"{given}."
+            )
+    return sizes
+
+
+def _solve(text: str, size: int, name: str, sizes: dict[str, int]) -> None:
+    """Finds the size of a name in an expression that is linear in it; else leaves it unknown."""
+    at_0, at_1, at_2 = (evaluate_dim(text, {**sizes, name: n}) for n in (0, 1, 2))
+    slope = at_1 - at_0
+    if slope and at_2 - at_1 == slope:
+        sizes[name] = max((size - at_0) // slope, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Token:
+    """Where a token comes from."""
+
+    owner: str
+    axis: int
+
+
+class DimensionTable:
+    """The unknown dims of one signature.
+
+    Args:
+      named: the names that the user gave to dims.
+      constraints: what the user says about them, e.g. ``"b >= 2"``.
+    """
+
+    def __init__(self, named: Iterable[str], constraints: Sequence[str]) -> None:
+        self._named = frozenset(named)
+        self._constraints = tuple(constraints)
+        self._tokens: dict[str, _Token] = {}
+        self._by_place: dict[_Token, str] = {}
+        self._equal: dict[str, Dim] = {}
+
+    @classmethod
+    def of(cls, specs: Iterable[TensorSpec], constraints: Sequence[str]) -> DimensionTable:
+        """Returns the table for the dims that specs name."""
+        named = [d for spec in specs for d in spec.dim_names if d is not None]
+        return cls((name for text in named for name in dim_names(text)), constraints)
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The names that the user gave."""
+        return self._named
+
+    @property
+    def constraints(self) -> tuple[str, ...]:
+        """What the user says about dims."""
+        return self._constraints
+
+    def dims(self, owner: str, wanted: Sequence[int | str | None]) -> Dims:
+        """Returns a shape with a name for each unknown dim, and what is known to be equal.
+
+        Args:
+          owner: names the argument or Variable in the tokens of its dims.
+          wanted: the sizes, names and None of a spec.
+        """
+        return tuple(
+            dim if isinstance(dim, int) else self._resolve(dim or self._token(owner, axis))
+            for axis, dim in enumerate(wanted)
+        )
+
+    def spec_dims(self, owner: str, wanted: Sequence[int | str | None]) -> tuple[Any, ...]:
+        """Returns a spec's dims with what was found: equal dims named, others None again."""
+        counts = [self._resolve(token) for token in self._tokens]
+        result: list[Dim | None] = []
+        for dim in self.dims(owner, wanted):
+            alone = isinstance(dim, str) and dim in self._tokens and counts.count(dim) == 1
+            result.append(None if alone else dim)
+        return tuple(result)
+
+    def symbolic(self, shapes: Sequence[Dims]) -> list[tuple[Any, ...]]:
+        """Returns shapes with JAX's symbolic dims, all in one new scope.
+
+        Raises:
+          InvalidArgumentError: a name or a constraint isn't in JAX's grammar of dims.
+        """
+        try:
+            scope = jax.export.SymbolicScope(self._constraints)
+            return [
+                tuple(
+                    dim
+                    if isinstance(dim, int)
+                    else jax.export.symbolic_shape(f"{dim},", scope=scope)[0]
+                    for dim in shape
+                )
+                for shape in shapes
+            ]
+        except ValueError as error:
+            raise InvalidArgumentError(
+                f"The signature's dims or constraints can't be read: {error}\nDims are names and "
+                "expressions of names such as 'batch' or '2*n + 1'; constraints are comparisons "
+                "such as 'batch >= 2'."
+            ) from error
+
+    def learn(self, error: Exception) -> bool:
+        """Makes two dims equal that an error shows to be in each other's way.
+
+        No wording is read: two shapes in the text that differ in one place are enough.
+
+        Returns:
+          Whether something was learnt, so that another trace makes sense.
+        """
+        text = str(error)
+        if not self._tokens or isinstance(error, _VALUE_ERRORS):
+            return False
+        found = min(self._candidates(text), key=lambda row: row[0], default=None)
+        if found is None:
+            return False
+        self._unify(found[1], found[2])
+        return True
+
+    def share_leading(self) -> bool:
+        """Makes the unknown first dims of all arguments equal; returns whether that is news."""
+        leading = [self._resolve(n) for n, token in self._tokens.items() if token.axis == 0]
+        distinct = list(dict.fromkeys(d for d in leading if d in self._tokens))
+        for other in distinct[1:]:
+            self._unify(distinct[0], other)
+        return len(distinct) > 1
+
+    def mentions(self, text: str) -> bool:
+        """Whether a text names one of the unknown dims."""
+        return any(name in self._named or name in self._tokens for name in _NAME.findall(text))
+
+    @property
+    def has_unknown(self) -> bool:
+        """Whether there is any unknown dim."""
+        return bool(self._named or self._tokens)
+
+    def _token(self, owner: str, axis: int) -> str:
+        place = _Token(owner, axis)
+        if place not in self._by_place:
+            name = re.sub(r"\W", "_", owner) + f"_{axis}"
+            name = name if _NAME.match(name) else "d" + name
+            while name in self._named or name in self._tokens:
+                name += "_"
+            self._by_place[place] = name
+            self._tokens[name] = place
+        return self._by_place[place]
+
+    def _resolve(self, dim: Dim) -> Dim:
+        while isinstance(dim, str) and dim in self._equal:
+            dim = self._equal[dim]
+        return dim
+
+    def _unify(self, a: Dim, b: Dim) -> None:
+        a, b = self._resolve(a), self._resolve(b)
+        if b in self._tokens:
+            a, b = b, a
+            if b in self._tokens:  # the older name stays
+                order = list(self._tokens)
+                a, b = (a, b) if order.index(str(a)) > order.index(str(b)) else (b, a)
+        self._equal[str(a)] = b
+        _LOGGER.info("Dim %s of the signature has to be %s.", a, b)
+
+    def _candidates(self, text: str) -> Iterator[tuple[int, Dim, Dim]]:
+        """Yields pairs of dims to make equal, with a rank: lower is likelier."""
+        tuples = [self._items(match) for match in _TUPLE.finditer(text)]
+        tuples = [items for items in tuples if items][:_MOST_TUPLES]
+        for one, other in itertools.combinations(tuples, 2):
+            width = min(len(one), len(other))
+            pairs = [
+                (x, y)
+                for x, y in zip(one[len(one) - width :], other[len(other) - width :], strict=True)
+                if x != y
+            ]
+            usable = [pair for pair in pairs if self._is_usable(*pair)]
+            if not usable:
+                continue
+            rank = 0 if len(pairs) == 1 else 4
+            rank += 0 if len(one) == len(other) else 8
+            # A size of 0 or 1 in a message is rather an axis number or a broadcast.
+            rank += 2 if any(isinstance(d, int) and d < 2 for d in usable[0]) else 0
+            rank += 1 if any(isinstance(d, int) for d in usable[0]) else 0
+            yield rank, *usable[0]
+        for match in _UNEQUAL.finditer(text):
+            name, divisor, found = match.groups()
+            wanted: Dim = int(found) * int(divisor or 1) if found.isdigit() else found
+            if self._is_usable(name, wanted) and (found.isdigit() or not divisor):
+                yield 16, name, wanted
+
+    def _items(self, match: re.Match[str]) -> list[Dim]:
+        items = (match[1] if match[1] is not None else match[2]).split(",")
+        stripped = [item.strip() for item in items if item.strip()]
+        return [int(item) if item.isdigit() else item for item in stripped]
+
+    def _is_usable(self, a: Dim, b: Dim) -> bool:
+        a, b = self._resolve(a), self._resolve(b)
+        known = all(isinstance(d, int) or d in self._tokens or d in self._named for d in (a, b))
+        return known and a != b and (a in self._tokens or b in self._tokens)
+
+
+def is_shape_error(error: Exception) -> bool:
+    """Whether equal dims might cure an error."""
+    return isinstance(error, _SHAPE_ERRORS) and not isinstance(error, _VALUE_ERRORS)
+
+
+def dims_error(error: Exception, table: DimensionTable, signature: str) -> Exception:
+    """Returns the error to raise for a trace that failed with unknown dims.
+
+    Args:
+      error: what the first trace raised.
+      table: the dims.
+      signature: the arguments and their dims, as they were tried.
+
+    Returns:
+      The same error if it has nothing to do with unknown dims, else one that says what to do.
+    """
+    text = str(error)
+    where = error_frame(error)
+    if isinstance(error, jax.errors.InconclusiveDimensionOperation):
+        return InconclusiveDimensionError(
+            f"At {where}, unknown dims are compared, and neither answer is always right:\n"
+            f"{_indented(text)}\nThe signature is {signature}. Say what is known of the dims, e.g. "
+            'savax.function(..., constraints=("b >= 2",)) for a dim named b, or give the dim a '
+            "size."
+        )
+    if "DimExpr" in text:
+        return TracingError(
+            f"At {where}, the size of an unknown dim is used as a Python number:\n"
+            f"{_indented(text)}\nThe signature is {signature}. Use jax.lax.fori_loop, jax.lax.scan "
+            "or jnp.arange in place of range(), or give the dim a size."
+        )
+    if not isinstance(error, SavaxError) and table.mentions(text):
+        return TracingError(
+            f"At {where}, the function doesn't work with the unknown dims of its signature:\n"
+            f"{_indented(text)}\nThe signature is {signature}. Give dims that are equal one name, "
+            'as in TensorSpec(["batch", None]); write what is known of a size, as in "2*n"; or '
+            "give the size itself."
+        )
+    return error
+
+
+def _indented(text: str) -> str:
+    return "\n".join("  " + line for line in text.splitlines() if line.strip())
