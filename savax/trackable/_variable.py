@@ -9,12 +9,16 @@ import numpy as np
 
 from savax.errors import (
     DTypeMismatchError,
-    EscapedTracerError,
-    InvalidArgumentError,
     ShapeMismatchError,
 )
 from savax.trackable._array_attributes import ArrayAttributes
-from savax.trackable._arrays import BACKEND, fitted_array, host_array, is_array, widens
+from savax.trackable._arrays import BACKEND
+from savax.trackable._assignment import (
+    assignable_array,
+    escaped_tracer,
+    initial_array,
+    shape_mismatch,
+)
 from savax.trackable._base import Trackable
 from savax.trackable._frames import current_frame
 from savax.trackable._name_scope import scoped_name
@@ -93,10 +97,8 @@ class Variable(ArrayAttributes, Trackable):
         self._aggregation = VariableAggregation(aggregation)
         on_read = self._synchronization is VariableSynchronization.ON_READ
         self._trainable = not on_read if trainable is None else bool(trainable) and not on_read
-        value = initial_value() if callable(initial_value) else initial_value
-        if value is None:
-            raise InvalidArgumentError(f"Variable {self._name!r} needs an initial value.")
-        value = _initial_array(value, None if dtype is None else as_dtype(dtype), self._name)
+        value = _value_of(initial_value() if callable(initial_value) else initial_value)
+        value = initial_array(value, None if dtype is None else as_dtype(dtype), self._name)
         self._dtype = as_dtype(value.dtype)
         found = tuple(int(size) for size in value.shape)
         self._shape: Shape = found if shape is None else as_shape(shape)
@@ -114,7 +116,7 @@ class Variable(ArrayAttributes, Trackable):
         if not BACKEND.is_tracer(value):
             self._store(value)
         elif frame is None:
-            raise self._escaped("its initial value")
+            raise escaped_tracer("its initial value", self._name)
         if frame is not None:
             frame.create(self, value)
 
@@ -205,58 +207,21 @@ class Variable(ArrayAttributes, Trackable):
         return VariableRef(self)
 
     def _delta(self, delta: Any) -> Any:
-        checked = self._checked(delta, self._shape)
-        if not shapes_compatible(tuple(checked.shape), tuple(self.value.shape)):
-            raise self._shape_mismatch(tuple(checked.shape), tuple(self.value.shape))
+        checked, shape = self._checked(delta), tuple(self.value.shape)
+        if not shapes_compatible(tuple(checked.shape), shape):
+            raise shape_mismatch(tuple(checked.shape), shape, self._name)
         return checked
 
-    def _checked(self, value: Any, shape: Shape | None = None) -> Any:
+    def _checked(self, value: Any) -> Any:
         """Returns a value in this Variable's dtype, or a narrower one of its kind."""
-        value = value.value if isinstance(value, Variable) else value
-        if value is None:
-            raise InvalidArgumentError(f"Variable {self._name!r}: None can't be assigned.")
-        if not is_array(value) or isinstance(value, np.ndarray | np.generic):
-            value = self._fitted(value)
-        elif as_dtype(value.dtype) is not self._dtype:
-            self._check_narrower(as_dtype(value.dtype))
-        found = tuple(value.shape)
-        if not shape_is_subtype(found, self._shape):
-            raise self._shape_mismatch(found, self._shape if shape is None else shape)
-        return value
-
-    def _fitted(self, value: Any) -> np.ndarray[Any, Any]:
-        try:
-            return fitted_array(value, self._dtype)
-        except InvalidArgumentError as error:
-            raise type(error)(f"Variable {self._name!r}: {error}") from error
-
-    def _check_narrower(self, found: DType) -> None:
-        if not widens(found, self._dtype):
-            raise DTypeMismatchError(
-                f"Variable {self._name!r}: expected dtype {self._dtype.name}, found {found.name}; "
-                f"cast the value with .astype({self._dtype.name!r}), or make the Variable with "
-                f"dtype={found.name!r}."
-            )
-
-    def _shape_mismatch(self, found: Shape, expected: Shape) -> ShapeMismatchError:
-        return ShapeMismatchError(
-            f"Variable {self._name!r}: expected shape {expected}, found {found}; a Variable whose "
-            "size changes is made with shape=, e.g. shape=[None, 3]."
-        )
-
-    def _escaped(self, what: str) -> EscapedTracerError:
-        return EscapedTracerError(
-            f"Variable {self._name!r}: {what} exists only while JAX traces a function, and this "
-            "trace isn't savax's. Decorate the function with savax.function instead of jax.jit, "
-            "or return the new value and assign it outside."
-        )
+        return assignable_array(_value_of(value), self.spec)
 
     def _write(self, value: Any) -> None:
         frame = current_frame()
         if frame is not None:
             frame.write(self, value)
         elif BACKEND.is_tracer(value):
-            raise self._escaped("the assigned value")
+            raise escaped_tracer("the assigned value", self._name)
         else:
             self._store(value)
 
@@ -283,7 +248,7 @@ class Variable(ArrayAttributes, Trackable):
     def _set_host_value(self, value: np.ndarray[Any, Any]) -> None:
         """Keeps an array of this Variable's dtype without a copy, on the host until it is read."""
         if not shape_is_subtype(value.shape, self._shape):
-            raise self._shape_mismatch(value.shape, self._shape)
+            raise shape_mismatch(value.shape, self._shape, self._name)
         if as_dtype(value.dtype) is not self._dtype:
             raise DTypeMismatchError(
                 f"Variable {self._name!r}: expected dtype {self._dtype.name}, "
@@ -347,15 +312,5 @@ class VariableRef:
         return f"<Reference to {self._variable!r}>"
 
 
-def _initial_array(value: Any, dtype: DType | None, name: str) -> Any:
-    value = value.value if isinstance(value, Variable) else value
-    try:
-        if not is_array(value) or isinstance(value, np.ndarray | np.generic):
-            return host_array(value, dtype)
-        if dtype is None or as_dtype(value.dtype) is dtype:
-            return value
-        if BACKEND.is_tracer(value):
-            return value.astype(dtype.numpy_dtype)
-        return host_array(value, dtype)
-    except InvalidArgumentError as error:
-        raise type(error)(f"Variable {name!r}: {error}") from error
+def _value_of(value: Any) -> Any:
+    return value.value if isinstance(value, Variable) else value
