@@ -10,6 +10,7 @@ import numpy as np
 from savax.errors import ShapeMismatchError
 from savax.function.ops._operands import static_int
 from savax.function.ops._registry import evaluates, folds, lowers
+from savax.function.ops._slices import squeezed_slice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ def _lower_reshape(
 ) -> Symbol:
     if dimensions is not None:
         operand = g.transpose(operand, tuple(dimensions))
-    return g.reshape(operand, tuple(new_sizes))
+    return g.reshape(operand, g.out[0].shape)  # new_sizes, and the words of PRNG keys
 
 
 @lowers("broadcast_in_dim")
@@ -58,7 +59,8 @@ def _lower_transpose(g: GraphBuilder, operand: Symbol, *, permutation: Sequence[
 
 @lowers("squeeze")
 def _lower_squeeze(g: GraphBuilder, operand: Symbol, *, dimensions: Sequence[int]) -> Symbol:
-    return g.squeeze(operand, tuple(dimensions))
+    sliced = squeezed_slice(g, operand, frozenset(dimensions))
+    return g.squeeze(operand, tuple(dimensions)) if sliced is None else sliced
 
 
 @lowers("rev")

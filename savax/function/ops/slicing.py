@@ -31,14 +31,19 @@ def _lower_slice(
     limit_indices: Sequence[Any],
     strides: Sequence[int] | None,
 ) -> Symbol:
-    return lower_slice(g, operand, start_indices, limit_indices, strides)
+    words = operand.shape[len(limit_indices) :]  # PRNG keys have an axis that JAX doesn't show
+    starts, limits = (*start_indices, *(0 for _ in words)), (*limit_indices, *words)
+    steps = strides if strides is None else (*strides, *(1 for _ in words))
+    return lower_slice(g, operand, starts, limits, steps)
 
 
 @lowers("dynamic_slice")
 def _lower_dynamic_slice(
     g: GraphBuilder, operand: Symbol, *starts: Symbol, slice_sizes: Sequence[Any]
 ) -> Symbol:
-    return lower_window(g, operand, starts, tuple(slice_sizes))
+    words = operand.shape[len(slice_sizes) :]  # as in slice
+    zeros = tuple(g.scalar(0, starts[0]) for _ in words)
+    return lower_window(g, operand, (*starts, *zeros), (*slice_sizes, *words))
 
 
 @lowers("dynamic_update_slice")
