@@ -101,4 +101,20 @@ PARTIAL_OPERANDS: dict[str, frozenset[str]] = {
     "Slice": frozenset({"begin", "size"}),
     "StridedSlice": frozenset({"begin", "end", "strides"}),
     "TensorStridedSliceUpdate": frozenset({"begin", "end", "strides"}),
+    **dict.fromkeys(
+        (
+            "EmptyTensorList",
+            "TensorListConcatV2",
+            "TensorListFromTensor",
+            "TensorListGather",
+            "TensorListGetItem",
+            "TensorListPopBack",
+            "TensorListReserve",
+            "TensorListScatter",
+            "TensorListScatterV2",
+            "TensorListSplit",
+            "TensorListStack",
+        ),
+        frozenset({"element_shape"}),
+    ),
 }

@@ -139,6 +139,19 @@ class TensorListValue:
         self.dtype = dtype
         self.element_shape = element_shape
 
+    def with_buffer(self, buffer: Any) -> TensorListValue:
+        """Returns the list with other elements."""
+        return TensorListValue(buffer, buffer.shape[0], self.dtype, self.element_shape)
+
+    def with_element_shape(self, element_shape: Shape) -> TensorListValue:
+        """Returns the list with another declared shape of its elements."""
+        return TensorListValue(self.buffer, self.length, self.dtype, element_shape)
+
+    def allocated(self, element_shape: Sequence[int]) -> TensorListValue:
+        """Returns an unallocated list with zeros as elements."""
+        zeros = jnp.zeros((self.length, *element_shape), self.dtype.numpy_dtype)
+        return self.with_buffer(zeros)
+
 
 def _flatten_list(value: TensorListValue) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     leaves = () if value.buffer is None else (value.buffer,)

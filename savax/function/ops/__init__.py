@@ -29,6 +29,7 @@ from savax.function.ops import (
     sorting,
     special_functions,
     state,
+    tensor_lists,
 )
 
 __all__ = [
@@ -58,4 +59,5 @@ __all__ = [
     "sorting",
     "special_functions",
     "state",
+    "tensor_lists",
 ]

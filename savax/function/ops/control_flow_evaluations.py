@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
+import numpy as np
+
+from savax.function._branches import run_branches
+from savax.function._plan_values import static_value
+from savax.function._while_loops import run_while
 from savax.function.ops._registry import evaluates
 
 if TYPE_CHECKING:
@@ -14,3 +20,46 @@ if TYPE_CHECKING:
 @evaluates("PartitionedCall", "StatefulPartitionedCall", with_context=True, ignores=("Tout",))
 def _call(ctx: NodeContext, args: tuple[Any, ...], *, f: FunctionRef) -> Any:
     return ctx.call(f, args)
+
+
+@evaluates("If", "StatelessIf", with_context=True, ignores=("Tout", "output_shapes"))
+def _if(
+    ctx: NodeContext,
+    cond: Any,
+    input: tuple[Any, ...],
+    *,
+    then_branch: FunctionRef,
+    else_branch: FunctionRef,
+) -> Any:
+    branches = [ctx.plan(else_branch), ctx.plan(then_branch)]
+    return run_branches(ctx, _truth(cond), "cond", branches, input)
+
+
+@evaluates("Case", "StatelessCase", with_context=True, ignores=("Tout", "output_shapes"))
+def _case(
+    ctx: NodeContext, branch_index: Any, input: tuple[Any, ...], *, branches: list[FunctionRef]
+) -> Any:
+    last = np.int32(len(branches) - 1)
+    xp: Any = np if isinstance(branch_index, np.ndarray) else jnp
+    # An index that is out of range takes the last branch.
+    index = xp.where((branch_index < 0) | (branch_index > last), last, branch_index)
+    return run_branches(ctx, index, "branch_index", [ctx.plan(b) for b in branches], input)
+
+
+@evaluates(
+    "While", "StatelessWhile", with_context=True, ignores=("output_shapes", "parallel_iterations")
+)
+def _while(
+    ctx: NodeContext, input: tuple[Any, ...], *, cond: FunctionRef, body: FunctionRef
+) -> Any:
+    return run_while(ctx, ctx.plan(cond), ctx.plan(body), input)
+
+
+def _truth(cond: Any) -> Any:
+    """Returns 1 or 0 for what an If takes as its condition: any scalar, or whether it is empty."""
+    known = static_value(cond)
+    if cond.shape != ():
+        return np.asarray(cond.size > 0, np.int32)
+    if known is not None:
+        return np.asarray(bool(known), np.int32)
+    return (cond != jnp.zeros((), cond.dtype)).astype(jnp.int32)
