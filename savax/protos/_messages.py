@@ -7,13 +7,16 @@ in protobuf's default pool, can live in the same process. Their types are in ``_
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import any_pb2, wrappers_pb2
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message_factory import GetMessageClass
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 # Two packages have a VersionDef; the one of saved_model.cpb is reached through ChunkMetadata.
 _UNNAMED = frozenset({"tensorflow.proto_splitter.VersionDef"})
@@ -28,6 +31,18 @@ def _build_pool(files: FileDescriptorSet) -> DescriptorPool:
     return pool
 
 
+def _message_class(descriptor: Any) -> type[Message]:
+    """Returns a class whose attributes are the classes of the messages nested in it.
+
+    protobuf's C runtime sees to that by itself, the one in Python doesn't.
+    """
+    message_class = GetMessageClass(descriptor)
+    for nested in descriptor.nested_types:
+        if not hasattr(message_class, nested.name):
+            setattr(message_class, nested.name, _message_class(nested))
+    return message_class
+
+
 def _exported(pool: DescriptorPool, files: FileDescriptorSet) -> dict[str, Any]:
     """Returns the top-level message classes and enums by plain name."""
     found: dict[str, Any] = {}
@@ -35,7 +50,7 @@ def _exported(pool: DescriptorPool, files: FileDescriptorSet) -> dict[str, Any]:
         descriptor = pool.FindFileByName(file.name)
         for name, message in descriptor.message_types_by_name.items():
             if message.full_name not in _UNNAMED:
-                found[name] = GetMessageClass(message)
+                found[name] = _message_class(message)
         for name, enum in descriptor.enum_types_by_name.items():
             found[name] = EnumTypeWrapper(enum)
     return found
