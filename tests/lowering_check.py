@@ -122,7 +122,7 @@ def run_in_tensorflow(lowered: Lowered, leaves: list[Any]) -> list[np.ndarray[An
             for f in graph_def.library.function
             if f.signature.name == lowered.function.signature.name
         )
-        graph = function_def_to_graph.function_def_to_graph(main)
+        graph = function_def_to_graph.function_def_to_graph(main, include_library_functions=True)
     for tensor, aval in zip(graph.outputs, lowered.jaxpr.out_avals, strict=True):
         known = [dim if isinstance(dim, int) else None for dim in aval.shape]
         inferred = tensor.shape.as_list() if tensor.shape.rank is not None else None

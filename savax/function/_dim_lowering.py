@@ -121,7 +121,7 @@ class DimLowering:
         if isinstance(tree, ast.Constant):
             return self._builder.const(tree.value, INT32)
         if isinstance(tree, ast.Name):
-            return self._size(tree.id)
+            return self.size(tree.id)
         if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
             return self._op("Neg", self._expression(tree.operand))
         if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name):
@@ -139,10 +139,16 @@ class DimLowering:
             return power
         return self._op(_BINARY_OPS[type(tree.op)], left, self._expression(tree.right))
 
-    def _size(self, name: str) -> Symbol:
-        """Returns the value of a named size."""
+    def size(self, name: str) -> Symbol:
+        """Returns an int32 scalar with the value of a named size."""
         if self._size_argument is not None:
             return self._size_argument(name)
+        found = self._memo.get(name)
+        if found is None:
+            found = self._memo[name] = self._size_of_source(name)
+        return found
+
+    def _size_of_source(self, name: str) -> Symbol:
         if name not in self._origins:
             raise InconclusiveDimensionError(
                 f"The size {name!r} can't be computed from the shapes of the arguments. "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 
@@ -20,14 +20,54 @@ from savax.function._graph_nodes import (
 )
 from savax.types import DType, as_dtype
 
+if TYPE_CHECKING:
+    from savax.function._function_library import FunctionLibrary
+
 __all__ = ["GraphBuilder", "Node", "ResultType", "Symbol", "is_static", "known_shape", "same_shape"]
 
 # Ops whose inputs broadcast: an operand that was broadcast before may be taken as it was.
 _BROADCASTING = frozenset(
-    """AddV2 Sub Mul RealDiv FloorDiv FloorMod TruncateDiv TruncateMod Div Mod Maximum Minimum Pow
-    SquaredDifference Atan2 Xdivy Xlogy Equal NotEqual Less LessEqual Greater GreaterEqual
-    LogicalAnd LogicalOr BitwiseAnd BitwiseOr BitwiseXor LeftShift RightShift SelectV2 DivNoNan
-    MulNoNan Igamma Igammac NextAfter Zeta Polygamma Complex""".split()
+    [
+        "AddV2",
+        "Sub",
+        "Mul",
+        "RealDiv",
+        "FloorDiv",
+        "FloorMod",
+        "TruncateDiv",
+        "TruncateMod",
+        "Div",
+        "Mod",
+        "Maximum",
+        "Minimum",
+        "Pow",
+        "SquaredDifference",
+        "Atan2",
+        "Xdivy",
+        "Xlogy",
+        "Equal",
+        "NotEqual",
+        "Less",
+        "LessEqual",
+        "Greater",
+        "GreaterEqual",
+        "LogicalAnd",
+        "LogicalOr",
+        "BitwiseAnd",
+        "BitwiseOr",
+        "BitwiseXor",
+        "LeftShift",
+        "RightShift",
+        "SelectV2",
+        "DivNoNan",
+        "MulNoNan",
+        "Igamma",
+        "Igammac",
+        "NextAfter",
+        "Zeta",
+        "Polygamma",
+        "Complex",
+    ]
 )
 _REDUCTIONS = frozenset({"Sum", "Max", "Min", "Prod", "Mean", "All", "Any"})
 
@@ -43,16 +83,25 @@ class ResultType(NamedTuple):
 
 
 class Lowerer(Protocol):
-    """Lowers sub-jaxprs; see savax.function._lowering."""
+    """Lowers sub-jaxprs; see savax.function._lowering.
+
+    Attributes:
+      library: the functions that are written.
+    """
+
+    library: FunctionLibrary
 
     def inline(
-        self, builder: NodeBuilder, jaxpr: Any, consts: Sequence[Any], operands: Sequence[Any]
+        self,
+        builder: Any,
+        jaxpr: Any,
+        consts: Sequence[Any],
+        operands: Sequence[Any],
+        read: Sequence[bool] | None = None,
     ) -> list[Any]:
         """Lowers a jaxpr into a builder's graph."""
 
-    def call(
-        self, builder: NodeBuilder, jaxpr: Any, operands: Sequence[Any], name: str
-    ) -> list[Any]:
+    def call(self, builder: Any, jaxpr: Any, operands: Sequence[Any], name: str) -> list[Any]:
         """Lowers a call of a closed jaxpr."""
 
 
@@ -62,6 +111,7 @@ class NodeBuilder:
     Attributes:
       graph: the graph under construction.
       out: types of the results of the equation that is being lowered.
+      is_read: for each of them, whether anybody reads it.
       scope: prefix of node names, from JAX's name stack.
       dims_lowering: computes symbolic dims.
     """
@@ -75,6 +125,7 @@ class NodeBuilder:
         self.graph = Graph()
         self.lowerer = lowerer
         self.out: tuple[ResultType, ...] = ()
+        self.is_read: tuple[bool, ...] = ()
         self.scope = ""
         self.dims_lowering = DimLowering(self, dim_sources, size_argument)
 
@@ -136,6 +187,10 @@ class NodeBuilder:
         """Returns an int32 scalar with the value of a dim."""
         return self.dims_lowering.scalar(dim)
 
+    def size(self, name: str) -> Symbol:
+        """Returns an int32 scalar with the value of a named size."""
+        return self.dims_lowering.size(name)
+
     def dim_value(self, dim: Any, dtype: DType) -> Symbol:
         """Returns a scalar of an integer dtype with the value of a dim."""
         if is_static(dim):
@@ -162,18 +217,25 @@ class NodeBuilder:
         """
         raise UnsupportedParamError(reason)
 
-    def inline(self, jaxpr: Any, consts: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
+    def inline(
+        self,
+        jaxpr: Any,
+        consts: Sequence[Any],
+        operands: Sequence[Any],
+        read: Sequence[bool] | None = None,
+    ) -> list[Any]:
         """Lowers a sub-jaxpr in place.
 
         Args:
           jaxpr: a Jaxpr or ClosedJaxpr.
           consts: values of a Jaxpr's constants; ignored for a ClosedJaxpr, which has its own.
           operands: symbols of its inputs.
+          read: which of its results are read; what only the others need isn't written.
 
         Returns:
-          The symbols of its results.
+          The symbols of its results; anything for those that aren't read.
         """
-        return self.lowerer.inline(self, jaxpr, consts, operands)
+        return self.lowerer.inline(self, jaxpr, consts, operands, read)
 
     def call(self, jaxpr: Any, operands: Sequence[Any], name: str) -> list[Any]:
         """Lowers a call of a closed jaxpr: in place, or as a shared function if it pays."""

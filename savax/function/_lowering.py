@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,6 +13,7 @@ from jax.extend.core import Literal
 from savax.errors import InvalidArgumentError, SavaxError, UnsupportedError, UnsupportedParamError
 from savax.function import ops as _ops  # fills LOWERINGS
 from savax.function._folding import fold
+from savax.function._function_bodies import FunctionBody, Operands, RefCell, like, named
 from savax.function._function_library import (
     FunctionArgument,
     FunctionLibrary,
@@ -22,14 +23,17 @@ from savax.function._function_library import (
 from savax.function._graph_builder import GraphBuilder, ResultType
 from savax.function._graph_nodes import Symbol, known_shape, same_shape
 from savax.function._graph_writer import legal_node_name
-from savax.function._primitive_scan import PrimitiveScan, check_primitives
+from savax.function._primitive_scan import PrimitiveScan, check_primitives, live_equations
 from savax.function._source_lines import user_frame
 from savax.function.ops._params import IGNORABLE
 from savax.function.ops._registry import LOWERINGS, Lowering
-from savax.protos import FunctionDef
-from savax.types import DType, Shape, TensorSpec, as_dtype
+from savax.protos import FunctionDef, FunctionRef
+from savax.types import DType, Shape, TensorShape, TensorSpec, as_dtype
 
-__all__ = ["CaptureSpec", "FunctionLibrary", "LoweringRuleError", "RefCell", "lower_jaxpr"]
+__all__ = ["CaptureSpec", "FunctionLibrary", "LoweringRuleError", "lower_jaxpr"]
+
+# A jaxpr with fewer equations is repeated rather than called.
+_MIN_SHARED_EQUATIONS = 20
 
 _REGISTERED = _ops.__name__
 
@@ -39,19 +43,6 @@ _KEY_WORDS = {"key<fry>": 2, "key<rbg>": 4, "key<urbg>": 4}
 
 class LoweringRuleError(SavaxError, AssertionError):
     """A lowering rule made something other than the equation's result: a bug in savax."""
-
-
-class RefCell:
-    """The content of a JAX Ref while its function is lowered.
-
-    Attributes:
-      value: the symbol that the Ref holds at this point of the function.
-    """
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Symbol) -> None:
-        self.value = value
 
 
 @dataclass(frozen=True)
@@ -97,6 +88,20 @@ def host_array(value: Any) -> np.ndarray[Any, Any]:
     return np.asarray(value)
 
 
+class _SharedFunction(NamedTuple):
+    """A function that several calls share.
+
+    Attributes:
+      name: its name in the library.
+      sizes: names of the sizes that it takes first.
+      jaxpr: what it was lowered from; kept alive, since its identity is a key.
+    """
+
+    name: str
+    sizes: tuple[str, ...]
+    jaxpr: Any
+
+
 class JaxprLowering:
     """Walks the equations of one function.
 
@@ -114,7 +119,12 @@ class JaxprLowering:
         self._types: dict[int, tuple[Any, ResultType]] = {}
 
     def inline(
-        self, builder: Any, jaxpr: Any, consts: Sequence[Any], operands: Sequence[Any]
+        self,
+        builder: Any,
+        jaxpr: Any,
+        consts: Sequence[Any],
+        operands: Sequence[Any],
+        read: Sequence[bool] | None = None,
     ) -> list[Any]:
         """Lowers a jaxpr into the builder's graph; returns symbols (RefCells for Refs)."""
         g: GraphBuilder = builder
@@ -123,17 +133,54 @@ class JaxprLowering:
         env: dict[Any, Any] = dict(zip(jaxpr.invars, operands, strict=True))
         for var, const in zip(jaxpr.constvars, consts, strict=True):
             env[var] = const if isinstance(const, Symbol | RefCell) else g.const(host_array(const))
-        outer_out, outer_scope = g.out, g.scope
-        for equation in jaxpr.eqns:
+        outer = g.out, g.is_read, g.scope
+        outer_scope = g.scope
+        for equation, g.is_read in live_equations(jaxpr, read):
             stack = str(equation.source_info.name_stack)
             g.scope = _joined_scope(outer_scope, stack) if stack else outer_scope
             self._lower_equation(g, equation, env)
-        g.out, g.scope = outer_out, outer_scope
-        return [self._read(g, env, atom) for atom in jaxpr.outvars]
+        g.out, g.is_read, g.scope = outer
+        if read is None:
+            return [self._read(g, env, atom) for atom in jaxpr.outvars]
+        return [
+            self._read(g, env, atom) if is_read else None
+            for atom, is_read in zip(jaxpr.outvars, read, strict=True)
+        ]
 
     def call(self, builder: Any, jaxpr: Any, operands: Sequence[Any], name: str) -> list[Any]:
-        """Lowers a call of a closed jaxpr."""
-        return self.inline(builder, jaxpr, (), operands)
+        """Lowers a call of a closed jaxpr: in place, or as a function if there are more calls."""
+        g: GraphBuilder = builder
+        values = Operands(operands)
+        if (
+            self.scan.calls[id(jaxpr)] < 2
+            or self.scan.sizes[id(jaxpr.jaxpr)] < _MIN_SHARED_EQUATIONS
+            or values.cells
+        ):
+            return self.inline(g, jaxpr, (), operands, g.is_read)
+        key = ("call", id(jaxpr), values.key())
+        shared: _SharedFunction | None = self.library.shared.get(key)
+        if shared is None:
+            shared = self.library.shared[key] = self._shared_function(g, jaxpr, values, name)
+        results = g.op(
+            "PartitionedCall",
+            [*map(g.size, shared.sizes), *values.passed],
+            shapes=[shape for shape, _ in g.out],
+            name=name,
+            Tout=[dtype for _, dtype in g.out],
+            f=FunctionRef(shared.name),
+            _output_shapes=[TensorShape(known_shape(shape)) for shape, _ in g.out],
+        )
+        return list(results)
+
+    def _shared_function(
+        self, g: GraphBuilder, jaxpr: Any, values: Operands, name: str
+    ) -> _SharedFunction:
+        body = FunctionBody(g)
+        passed = [like(symbol) for symbol in values.passed]
+        results = body.g.inline(jaxpr, (), values.inside(body.g, passed, ()))
+        sizes = tuple(sorted(body.size_names()))
+        arguments = [*body.size_arguments(sizes), *named("operand", passed)]
+        return _SharedFunction(body.finish(name, arguments, results), sizes, jaxpr)
 
     def _read(self, g: GraphBuilder, env: dict[Any, Any], atom: Any) -> Any:
         if isinstance(atom, Literal):
@@ -175,8 +222,8 @@ class JaxprLowering:
                 f"The lowering of {name} gave {len(results)} results, not {len(expected)}."
             )
         for result, (shape, dtype) in zip(results, expected, strict=True):
-            if isinstance(result, RefCell):
-                continue
+            if isinstance(result, RefCell) or result is None:
+                continue  # a Ref, or a result that nobody reads
             if not isinstance(result, Symbol):
                 raise LoweringRuleError(f"The lowering of {name} gave {result!r}, no symbol.")
             if result.dtype is not dtype or not same_shape(result.shape, shape):

@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jax.extend.core import jaxprs_in_params
+from jax.extend.core import Literal, jaxprs_in_params
 
 from savax.errors import UnsupportedPrimitiveError
 from savax.function._source_lines import user_frame
 from savax.function.ops.unsupported import REASONS
+
+
+def live_equations(
+    jaxpr: Any, read: Sequence[bool] | None = None
+) -> list[tuple[Any, tuple[bool, ...]]]:
+    """Returns the equations whose results or effects are needed, in order.
+
+    Args:
+      jaxpr: a Jaxpr.
+      read: which of its results are read; all by default.
+
+    Returns:
+      Pairs of an equation and, for each of its results, whether it is read.
+    """
+    outvars = jaxpr.outvars
+    needed = {
+        atom
+        for atom, is_read in zip(outvars, read or (True,) * len(outvars), strict=True)
+        if is_read and not isinstance(atom, Literal)
+    }
+    live = []
+    for equation in reversed(jaxpr.eqns):
+        reads = tuple([var in needed for var in equation.outvars])
+        if True in reads or equation.effects:
+            needed.update([atom for atom in equation.invars if not isinstance(atom, Literal)])
+            live.append((equation, reads))
+    live.reverse()
+    return live
 
 
 @dataclass
@@ -36,7 +64,7 @@ class PrimitiveScan:
         if known is not None:
             return known
         size = 0
-        for equation in jaxpr.eqns:
+        for equation, _ in live_equations(jaxpr):
             name = equation.primitive.name
             self.counts[name] += 1
             self.first.setdefault(name, equation)

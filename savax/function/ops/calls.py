@@ -39,7 +39,7 @@ def _jit(
 def _closed_call(
     g: GraphBuilder, *operands: Any, call_jaxpr: Any, name: str = "", policy: Any = None
 ) -> list[Any]:
-    return g.inline(call_jaxpr, (), operands)
+    return g.inline(call_jaxpr, (), operands, g.is_read)
 
 
 @lowers("remat2", "checkpoint", "remat")
@@ -51,7 +51,7 @@ def _remat(
     differentiated: bool,
     policy: Any,
 ) -> list[Any]:
-    return g.inline(jaxpr, (), operands)
+    return g.inline(jaxpr, (), operands, g.is_read)
 
 
 @lowers("custom_jvp_call")
@@ -63,7 +63,7 @@ def _custom_jvp_call(
     num_consts: int,
     symbolic_zeros: bool,
 ) -> list[Any]:
-    return g.inline(call_jaxpr, (), operands)
+    return g.inline(call_jaxpr, (), operands, g.is_read)
 
 
 @lowers("custom_vjp_call", "custom_vjp_call_jaxpr")
@@ -77,4 +77,15 @@ def _custom_vjp_call(
     out_trees: Any,
     symbolic_zeros: bool,
 ) -> list[Any]:
-    return g.inline(call_jaxpr, (), operands)
+    return g.inline(call_jaxpr, (), operands, g.is_read)
+
+
+@lowers("custom_linear_solve", "linear_solve")
+def _custom_linear_solve(
+    g: GraphBuilder, *operands: Any, const_lengths: Any, jaxprs: Any
+) -> list[Any]:
+    # The other functions are for differentiation and checks.
+    start = const_lengths.matvec + const_lengths.vecmat
+    end = start + const_lengths.solve
+    sides = operands[sum(const_lengths) :]
+    return g.inline(jaxprs.solve, (), [*operands[start:end], *sides], g.is_read)

@@ -1,0 +1,166 @@
+"""A StatelessWhile with its two functions, as loops of JAX need it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from savax.function._function_bodies import (
+    FunctionBody,
+    Operands,
+    RefCell,
+    argument_symbol,
+    like,
+    named,
+)
+from savax.function._graph_builder import GraphBuilder, Symbol, known_shape
+from savax.protos import FunctionRef
+from savax.types import as_dtype
+
+_INT32 = as_dtype("int32")
+
+
+@dataclass(frozen=True)
+class LoopPart:
+    """Condition or step of a loop, with its arguments by kind.
+
+    Attributes:
+      body: the function.
+      counter: number of the iteration, an int32 scalar.
+      passed: invariants.
+      state: values that the step replaces.
+      contents: contents of Refs as the part starts.
+      cells: the Refs inside the part.
+    """
+
+    body: FunctionBody
+    counter: Symbol
+    passed: list[Symbol]
+    state: list[Symbol]
+    contents: list[Symbol]
+    cells: list[RefCell]
+
+    def values(self, operands: Operands) -> list[Any]:
+        """Returns the loop's operands as this part knows them."""
+        return operands.inside(self.body.g, self.passed, self.cells)
+
+    def arguments(self, sizes: Sequence[str], counted: bool) -> list[tuple[str, Symbol]]:
+        """Returns names and symbols of all arguments, in the order of the loop variables."""
+        return [
+            *([("i", self.counter)] if counted else []),
+            *self.body.size_arguments(sizes),
+            *named("const", self.passed),
+            *named("state", self.state),
+            *named("ref", self.contents),
+        ]
+
+
+class Loop:
+    """A StatelessWhile under construction.
+
+    Its variables are: the counter, sizes, invariants, the state, contents of Refs. Condition and
+    step are functions of all of them; the step returns sizes and invariants unchanged.
+
+    Args:
+      g: builder of the function that holds the loop.
+      operands: invariants and Refs.
+      initial: initial values of the state.
+      counted: whether there is a counter.
+      name: what the names of the node and its functions start with.
+    """
+
+    def __init__(
+        self,
+        g: GraphBuilder,
+        operands: Operands,
+        initial: Sequence[Symbol],
+        *,
+        counted: bool,
+        name: str,
+    ) -> None:
+        self._g = g
+        self._operands = operands
+        self._initial = list(initial)
+        self._counted = counted
+        self._name = name
+
+    def part(self) -> LoopPart:
+        """Returns a new function of the loop variables: the condition or the step."""
+        contents = [like(cell.value) for cell in self._operands.cells]
+        return LoopPart(
+            FunctionBody(self._g),
+            argument_symbol(_INT32, ()),
+            [like(symbol) for symbol in self._operands.passed],
+            [like(symbol) for symbol in self._initial],
+            contents,
+            [RefCell(symbol) for symbol in contents],
+        )
+
+    def write(
+        self, condition: LoopPart, go_on: Symbol, step: LoopPart, state: Sequence[Symbol]
+    ) -> list[Symbol]:
+        """Writes the loop and sets the Refs.
+
+        Args:
+          condition: the function that decides whether another step is made.
+          go_on: its result.
+          step: the function that makes a step.
+          state: the state after the step.
+
+        Returns:
+          The final state.
+        """
+        pairs = zip(condition.cells, condition.contents, strict=True)
+        if any(cell.value is not content for cell, content in pairs):
+            self._g.unsupported("The condition of a loop writes a Ref.")
+        sizes = sorted(condition.body.size_names() | step.body.size_names())
+        names = self._write_functions(condition, go_on, step, state, sizes)
+        cells = self._operands.cells
+        inputs = [
+            *([self._g.const(0)] if self._counted else []),
+            *map(self._g.size, sizes),
+            *self._operands.passed,
+            *self._initial,
+            *(cell.value for cell in cells),
+        ]
+        results = self._g.op(
+            "StatelessWhile",
+            inputs,
+            shapes=[symbol.shape for symbol in inputs],
+            name=self._name,
+            cond=FunctionRef(names[0]),
+            body=FunctionRef(names[1]),
+            output_shapes=[known_shape(symbol.shape) for symbol in inputs],
+        )
+        for cell, content in zip(cells, results[len(results) - len(cells) :], strict=True):
+            cell.value = content
+        start = len(results) - len(cells) - len(self._initial)
+        return list(results[start : start + len(self._initial)])
+
+    def _write_functions(
+        self,
+        condition: LoopPart,
+        go_on: Symbol,
+        step: LoopPart,
+        state: Sequence[Symbol],
+        sizes: Sequence[str],
+    ) -> tuple[str, str]:
+        """Writes condition and step; returns the names of their functions."""
+        test = condition.body.finish(
+            f"{self._name}_cond", condition.arguments(sizes, self._counted), [go_on], ["go_on"]
+        )
+        arguments = step.arguments(sizes, self._counted)
+        following = {id(a): b for a, b in zip(step.state, state, strict=True)}
+        following |= {
+            id(content): cell.value for content, cell in zip(step.contents, step.cells, strict=True)
+        }
+        if self._counted:
+            following[id(step.counter)] = step.body.g.op("AddV2", step.counter, 1, shape=())
+        body = step.body.finish(
+            f"{self._name}_body",
+            arguments,
+            [following.get(id(symbol), symbol) for _, symbol in arguments],
+            [f"{argument}_next" for argument, _ in arguments],
+        )
+        return test, body

@@ -1,0 +1,360 @@
+"""Branches and loops: cond and switch, while, scan and fori.
+
+They become StatelessIf and StatelessWhile. A Ref that a branch or loop body uses is one more value
+that goes in and comes out. Stacked results of a scan are collected in a TensorList, which is linear
+in the length, and which TensorFlow differentiates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from savax.function._function_bodies import FunctionBody, Operands, RefCell, like, named
+from savax.function._graph_builder import GraphBuilder, Symbol, is_static, known_shape
+from savax.function.ops._loops import Loop, LoopPart
+from savax.function.ops._registry import lowers
+from savax.protos import FunctionRef
+from savax.types import as_dtype
+
+_INT32 = as_dtype("int32")
+
+# A scan that is asked to unroll completely is written step by step up to this length.
+_MAX_UNROLLED = 64
+
+
+# Branches
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """A lowered branch.
+
+    Attributes:
+      body: its function.
+      index: argument for the branch index; only choices among three and more take it.
+      passed: arguments for the operands.
+      contents: arguments for the contents of Refs.
+      results: results that are read.
+      written: contents of the Refs as the branch ends.
+    """
+
+    body: FunctionBody
+    index: Symbol
+    passed: list[Symbol]
+    contents: list[Symbol]
+    results: list[Symbol]
+    written: list[Symbol]
+
+    def finish(self, sizes: Sequence[str], changed: Sequence[int], *, indexed: bool) -> str:
+        """Writes the function; returns its name."""
+        arguments = [
+            *([("index", self.index)] if indexed else []),
+            *self.body.size_arguments(sizes),
+            *named("operand", self.passed),
+            *named("ref", self.contents),
+        ]
+        outputs = [*self.results, *(self.written[number] for number in changed)]
+        return self.body.finish("cond_branch", arguments, outputs)
+
+
+@lowers("cond")
+def _cond(g: GraphBuilder, index: Symbol, *operands: Any, branches: Any) -> list[Any]:
+    read = g.is_read
+    if index.constant is not None or len(branches) == 1:
+        chosen = 0 if index.constant is None else int(index.constant)
+        return g.inline(branches[min(max(chosen, 0), len(branches) - 1)], (), operands, read)
+    values = Operands(operands)
+    lowered = [_lower_branch(g, index, branch, values) for branch in branches]
+    changed = [
+        number
+        for number in range(len(values.cells))
+        if any(branch.written[number] is not branch.contents[number] for branch in lowered)
+    ]
+    kinds = [*lowered[0].results, *(lowered[0].written[number] for number in changed)]
+    if not kinds:
+        return _with_unread(g, [])
+    sizes = sorted(set().union(*(branch.body.size_names() for branch in lowered)))
+    indexed = len(branches) > 2
+    functions = [branch.finish(sizes, changed, indexed=indexed) for branch in lowered]
+    inputs = [*map(g.size, sizes), *values.passed, *(cell.value for cell in values.cells)]
+    if indexed:
+        results = _choose(g, 0, functions, [index, *inputs], kinds)
+    else:
+        results = _write_if(g, _as_predicate(g, index), functions[::-1], inputs, kinds)
+    count = len(kinds) - len(changed)
+    for number, content in zip(changed, results[count:], strict=True):
+        values.cells[number].value = content
+    return _with_unread(g, results[:count])
+
+
+def _lower_branch(g: GraphBuilder, index: Symbol, branch: Any, values: Operands) -> _Branch:
+    body = FunctionBody(g)
+    passed = [like(symbol) for symbol in values.passed]
+    contents = [like(cell.value) for cell in values.cells]
+    cells = [RefCell(symbol) for symbol in contents]
+    results = body.g.inline(branch, (), values.inside(body.g, passed, cells), g.is_read)
+    kept = [result for result, read in zip(results, g.is_read, strict=True) if read]
+    return _Branch(body, like(index), passed, contents, kept, [cell.value for cell in cells])
+
+
+def _choose(
+    g: GraphBuilder,
+    first: int,
+    functions: Sequence[str],
+    inputs: Sequence[Symbol],
+    kinds: Sequence[Symbol],
+) -> list[Symbol]:
+    """Writes the choice among functions for the indices ``first`` and up, by halves.
+
+    TensorFlow's own op for it isn't understood by any converter.
+    """
+    middle = len(functions) // 2
+    halves = [
+        _half(g, first, functions[:middle], inputs, kinds),
+        _half(g, first + middle, functions[middle:], inputs, kinds),
+    ]
+    is_low = g.op("Less", inputs[0], g.scalar(first + middle, inputs[0]), shape=())
+    return _write_if(g, is_low, halves, inputs, kinds)
+
+
+def _half(
+    g: GraphBuilder,
+    first: int,
+    functions: Sequence[str],
+    inputs: Sequence[Symbol],
+    kinds: Sequence[Symbol],
+) -> str:
+    """Returns a function that chooses among functions; if there is one, itself."""
+    if len(functions) == 1:
+        return functions[0]
+    body = FunctionBody(g)
+    arguments = [like(symbol) for symbol in inputs]
+    results = _choose(body.g, first, functions, arguments, kinds)
+    names = [("index", arguments[0]), *named("operand", arguments[1:])]
+    return body.finish("cond_branches", names, results)
+
+
+def _write_if(
+    g: GraphBuilder,
+    predicate: Symbol,
+    branches: Sequence[str],
+    inputs: Sequence[Symbol],
+    kinds: Sequence[Symbol],
+) -> list[Symbol]:
+    """Writes the choice between two functions, the one for true first."""
+    results = g.op(
+        "StatelessIf",
+        predicate,
+        list(inputs),
+        shapes=[kind.shape for kind in kinds],
+        name="cond",
+        Tout=[kind.dtype for kind in kinds],
+        then_branch=FunctionRef(branches[0]),
+        else_branch=FunctionRef(branches[1]),
+        output_shapes=[known_shape(kind.shape) for kind in kinds],
+    )
+    return list(results)
+
+
+def _as_predicate(g: GraphBuilder, index: Symbol) -> Symbol:
+    """Returns whether the second of two branches is chosen."""
+    if index.dtype.is_bool:
+        return index
+    node = index.node
+    if node is not None and node.op == "Cast" and node.inputs[0].dtype.is_bool:
+        return node.inputs[0]
+    result: Symbol = g.op("Greater", index, g.scalar(0, index), shape=())
+    return result
+
+
+def _with_unread(g: GraphBuilder, results: Sequence[Any]) -> list[Any]:
+    """Returns one value per result of the equation, of which ``results`` are those read."""
+    values = iter(results)
+    return [
+        next(values) if is_read else Symbol(type_.dtype, type_.shape)
+        for type_, is_read in zip(g.out, g.is_read, strict=True)
+    ]
+
+
+# Loops
+
+
+@lowers("while")
+def _while(
+    g: GraphBuilder,
+    *operands: Any,
+    cond_nconsts: int,
+    cond_jaxpr: Any,
+    body_nconsts: int,
+    body_jaxpr: Any,
+) -> list[Any]:
+    split = cond_nconsts + body_nconsts
+    values = Operands(operands[:split])
+    loop = Loop(g, values, operands[split:], counted=False, name="while")
+    condition = loop.part()
+    consts = condition.values(values)[:cond_nconsts]
+    (go_on,) = condition.body.g.inline(cond_jaxpr, (), [*consts, *condition.state])
+    step = loop.part()
+    consts = step.values(values)[cond_nconsts:]
+    state = step.body.g.inline(body_jaxpr, (), [*consts, *step.state])
+    return loop.write(condition, go_on, step, state)
+
+
+@lowers("scan")
+def _scan(
+    g: GraphBuilder,
+    *operands: Any,
+    jaxpr: Any,
+    length: Any,
+    num_consts: int,
+    num_carry: int,
+    reverse: bool,
+    unroll: int,
+    linear: Any = None,
+    _split_transpose: bool = False,
+) -> list[Any]:
+    scan = _Scan(
+        jaxpr,
+        length,
+        reverse,
+        operands[:num_consts],
+        operands[num_consts : num_consts + num_carry],
+        operands[num_consts + num_carry :],
+    )
+    if is_static(length) and (length <= 1 or (unroll >= length and length <= _MAX_UNROLLED)):
+        return _unrolled(g, scan)
+    return _looped(g, scan)
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """Parameters and operands of a scan."""
+
+    jaxpr: Any
+    length: Any
+    reverse: bool
+    consts: Sequence[Any]
+    carry: Sequence[Symbol]
+    xs: Sequence[Symbol]
+
+
+def _unrolled(g: GraphBuilder, scan: _Scan) -> list[Any]:
+    """Writes the steps one after the other; with none, the stacked results are empty."""
+    carry = list(scan.carry)
+    count = len(carry)
+    ys_read = g.is_read[count:]
+    read = [True] * count + list(ys_read)
+    order = range(int(scan.length))
+    rows: dict[int, list[Any]] = {}
+    for index in reversed(order) if scan.reverse else order:
+        elements = [_row(g, x, g.const(index)) for x in scan.xs]
+        results = g.inline(scan.jaxpr, (), [*scan.consts, *carry, *elements], read)
+        carry, rows[index] = results[:count], results[count:]
+    stacked = []
+    for number, (type_, is_read) in enumerate(zip(g.out[count:], ys_read, strict=True)):
+        if not is_read:
+            stacked.append(Symbol(type_.dtype, type_.shape))
+        elif not order:
+            stacked.append(g.full(0, type_.shape, type_.dtype))
+        else:
+            parts = [rows[index][number] for index in order]
+            stacked.append(g.op("Pack", parts, shape=type_.shape, axis=0))
+    return [*carry, *stacked]
+
+
+def _looped(g: GraphBuilder, scan: _Scan) -> list[Any]:
+    count = len(scan.carry)
+    ys_read = g.is_read[count:]
+    kinds = [type_ for type_, read in zip(g.out[count:], ys_read, strict=True) if read]
+    lists = [_reserve(g, type_, scan.length) for type_ in kinds]
+    values = Operands([*scan.consts, *scan.xs])
+    loop = Loop(g, values, [*scan.carry, *lists], counted=True, name="scan")
+
+    condition = loop.part()
+    limit = condition.body.g.dim(scan.length)
+    go_on = condition.body.g.op("Less", condition.counter, limit, shape=())
+
+    step = loop.part()
+    state = _scan_step(step, scan, values, ys_read)
+    results = loop.write(condition, go_on, step, state)
+    stacks = [
+        _stack(g, handle, type_, scan.length)
+        for handle, type_ in zip(results[count:], kinds, strict=True)
+    ]
+    return [*results[:count], *_with_unread_stacks(g, count, stacks)]
+
+
+def _scan_step(
+    step: LoopPart, scan: _Scan, values: Operands, ys_read: Sequence[bool]
+) -> list[Symbol]:
+    """Writes the step of a scan; returns carry and lists after it."""
+    g = step.body.g
+    index = step.counter
+    if scan.reverse:
+        last = g.dim(scan.length - 1)
+        index = g.op("Sub", last, index, shape=())
+    known = step.values(values)
+    consts, xs = known[: len(scan.consts)], known[len(scan.consts) :]
+    elements = [_row(g, x, index) for x in xs]
+    count = len(scan.carry)
+    carry, lists = step.state[:count], step.state[count:]
+    read = [True] * count + list(ys_read)
+    results = g.inline(scan.jaxpr, (), [*consts, *carry, *elements], read)
+    ys = [y for y, is_read in zip(results[count:], ys_read, strict=True) if is_read]
+    filled = [
+        g.op("TensorListSetItem", handle, index, y, shape=())
+        for handle, y in zip(lists, ys, strict=True)
+    ]
+    return [*results[:count], *filled]
+
+
+def _row(g: GraphBuilder, x: Symbol, index: Symbol) -> Symbol:
+    """Returns ``x[index]``."""
+    if index.constant is not None:
+        first = int(index.constant)
+        rest = x.shape[1:]
+        part = g.slice(x, [first, *[0] * len(rest)], [first + 1, *rest])
+        return g.squeeze(part, [0])
+    result: Symbol = g.op("GatherV2", x, index, g.const(0), shape=x.shape[1:])
+    return result
+
+
+def _element_shape(g: GraphBuilder, type_: Any) -> Symbol:
+    """Returns a list's element shape, with -1 for unknown sizes: converters want a constant."""
+    sizes = [-1 if size is None else size for size in known_shape(type_.shape[1:])]
+    return g.const(sizes, _INT32)
+
+
+def _reserve(g: GraphBuilder, type_: Any, length: Any) -> Symbol:
+    """Returns a list for the stacked results of a type."""
+    result: Symbol = g.op(
+        "TensorListReserve",
+        _element_shape(g, type_),
+        g.dim(length),
+        shape=(),
+        element_dtype=type_.dtype,
+    )
+    return result
+
+
+def _stack(g: GraphBuilder, handle: Symbol, type_: Any, length: Any) -> Symbol:
+    """Returns the elements of a list as one tensor."""
+    result: Symbol = g.op(
+        "TensorListStack",
+        handle,
+        _element_shape(g, type_),
+        shape=type_.shape,
+        element_dtype=type_.dtype,
+        num_elements=int(length) if is_static(length) else -1,
+    )
+    return result
+
+
+def _with_unread_stacks(g: GraphBuilder, count: int, stacks: Sequence[Symbol]) -> list[Symbol]:
+    values = iter(stacks)
+    return [
+        next(values) if is_read else Symbol(type_.dtype, type_.shape)
+        for type_, is_read in zip(g.out[count:], g.is_read[count:], strict=True)
+    ]
