@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -32,18 +31,6 @@ STRING_DTYPE = np.dtypes.StringDType()
 def is_tracer(value: Any) -> bool:
     """Whether a value exists only while JAX traces a function."""
     return isinstance(value, jax.core.Tracer)
-
-
-def trace_state() -> Any:
-    """Returns what is equal to another such value inside the same JAX transformation only."""
-    return jax.extend.core.get_opaque_trace_state(convention="nnx")  # type: ignore[no-untyped-call]
-
-
-def is_under_trace() -> bool:
-    """Whether a JAX transformation is running."""
-    with jax.ensure_compile_time_eval():
-        outside = trace_state()
-    return bool(trace_state() != outside)
 
 
 def abstract(shape: Sequence[Any], dtype: DType) -> jax.ShapeDtypeStruct:
@@ -117,7 +104,7 @@ def _to_jax(value: Any) -> Any:
     if dtype.kind in "OSUT" or jax.dtypes.canonicalize_dtype(dtype) != dtype:
         return value
     # Also inside a trace the result is a real array, since Variables keep it.
-    with jax.ensure_compile_time_eval():
+    with jax.core.eval_context():
         return jnp.asarray(value)
 
 

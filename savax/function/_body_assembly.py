@@ -104,7 +104,7 @@ def _arranged(
 
 
 def _size_bytes(const: Any) -> int:
-    return math.prod(const.shape) * int(np.dtype(const.dtype).itemsize)
+    return int(math.prod(const.shape) * np.dtype(const.dtype).itemsize)
 
 
 def _plain_array(const: Any) -> Any:

@@ -25,6 +25,7 @@ from savax.errors import (
     SignatureMismatchError,
     TracingError,
 )
+from savax.function._jax_names import InconclusiveDimensionOperation
 from savax.function._source_lines import error_frame
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ _SHAPE_ERRORS = (
     AssertionError,
     IndexError,
     NotImplementedError,
-    jax.errors.InconclusiveDimensionOperation,
+    InconclusiveDimensionOperation,
 )
 
 
@@ -352,7 +353,7 @@ def dims_error(error: Exception, table: DimensionTable, signature: str) -> Excep
     """
     text = str(error)
     where = error_frame(error)
-    if isinstance(error, jax.errors.InconclusiveDimensionOperation):
+    if isinstance(error, InconclusiveDimensionOperation):
         return InconclusiveDimensionError(
             f"At {where}, unknown dims are compared, and neither answer is always right:\n"
             f"{_indented(text)}\nThe signature is {signature}. Say what is known of the dims, e.g. "

@@ -8,6 +8,7 @@ import jax.extend.core
 
 from savax.errors import EscapedTracerError, VariableWriteError
 from savax.function._arrays import is_tracer
+from savax.function._jax_names import jaxprs_in_params
 from savax.function._source_lines import user_frame
 
 if TYPE_CHECKING:
@@ -19,13 +20,14 @@ _WITHOUT_STATE = {
     "custom_jvp_call": "a function with jax.custom_jvp, for which JAX has no rule",
 }
 _REPEATING = {"remat2", "checkpoint"}
+_WRITING = {"swap", "addupdate"}
 
 
 def equations_of(jaxpr: Any) -> Iterator[Any]:
     """Yields all equations of a jaxpr, those of inner jaxprs too."""
     for equation in jaxpr.eqns:
         yield equation
-        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+        for inner in jaxprs_in_params(equation.params):
             yield from equations_of(inner)
 
 
@@ -78,6 +80,8 @@ def check_ref_uses(closed: Any, ref_names: str) -> None:
             reason = _WITHOUT_STATE[name]
         elif name in _REPEATING and equation.params.get("differentiated"):
             reason = "a jax.checkpoint that is differentiated, which JAX runs twice"
+        elif name == "while" and _writes(equation.params["cond_jaxpr"]):
+            reason = "the condition of a while_loop, whose last assignment JAX loses"
         else:
             continue
         raise VariableWriteError(
@@ -88,6 +92,10 @@ def check_ref_uses(closed: Any, ref_names: str) -> None:
 
 def _variables(equation: Any) -> list[Any]:
     return [v for v in equation.invars if not isinstance(v, jax.extend.core.Literal)]
+
+
+def _writes(closed: Any) -> bool:
+    return any(e.primitive.name in _WRITING for e in equations_of(closed.jaxpr))
 
 
 def _is_ref(aval: Any) -> bool:

@@ -70,7 +70,7 @@ def _initialize(
         )
     values = [settled_value(v) if isinstance(v, Variable) else v for v in values]
     compute = jax.extend.core.jaxpr_as_fun(jax.extend.core.ClosedJaxpr(program, []))
-    with jax.ensure_compile_time_eval():
+    with jax.core.eval_context():
         (initial,) = jax.jit(compute)(*values)
     variable._store(initial)
 

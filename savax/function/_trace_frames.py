@@ -8,12 +8,12 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.extend.core
 import jax.numpy as jnp
 import jax.ref
 
 from savax.errors import TracingError, VariableCreationError, VariableWriteError
-from savax.function._arrays import is_tracer, jax_dtype, settled_value, trace_state
+from savax.function._arrays import is_tracer, jax_dtype, settled_value
+from savax.function._jax_names import is_under_vmap, trace_state
 from savax.trackable import Variable, frame_scope
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class TraceFrame:
         """Starts the pass, inside JAX's trace, with the tracers of the captures."""
         self._thread = threading.get_ident()
         self._state = trace_state()
-        self._under_vmap = _is_under_vmap()
+        self._under_vmap = is_under_vmap()
         for capture, value in zip(self._captures, values, strict=True):
             is_ref = id(capture) in self._refs
             held = jax.new_ref(value) if is_ref else value
@@ -131,7 +131,7 @@ class TraceFrame:
             self._write_ref(variable, slot.value, value)
         elif self._is_own_level():
             slot.value = jnp.asarray(value, jax_dtype(variable.dtype))
-        elif _is_under_vmap() and not self._under_vmap:
+        elif is_under_vmap() and not self._under_vmap:
             raise _vmapped_write(variable)
         else:
             self.wants_ref.append(variable)
@@ -175,7 +175,7 @@ class TraceFrame:
         return bool(trace_state() == self._state)
 
     def _write_ref(self, variable: Variable, ref: Any, value: Any) -> None:
-        if _is_under_vmap() and not self._under_vmap:
+        if is_under_vmap() and not self._under_vmap:
             raise _vmapped_write(variable)
         value = jnp.asarray(value, jax_dtype(variable.dtype))
         if tuple(value.shape) != tuple(ref.shape):
@@ -195,13 +195,6 @@ class TraceFrame:
                 "jax.lax.stop_gradient(value), or return the value as an auxiliary output "
                 "(has_aux=True) and assign it outside."
             ) from error
-
-
-def _is_under_vmap() -> bool:
-    # The only public way to ask; the name warns of changing behaviour inside vmap, and refusing
-    # is all that is done here.
-    ask = getattr(jax.extend.core, "unsafe_am_i_under_a_vmap_DO_NOT_USE", None)
-    return bool(ask()) if ask is not None else False
 
 
 def _vmapped_write(variable: Variable) -> VariableWriteError:

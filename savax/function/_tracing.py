@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from savax.errors import TracingError
-from savax.function._arrays import abstract, is_under_trace, settled_value
+from savax.function._arrays import abstract, settled_value
 from savax.function._body_assembly import assemble_body
 from savax.function._dimensions import (
     DimensionTable,
@@ -16,6 +16,7 @@ from savax.function._dimensions import (
     evaluate_dim,
     is_shape_error,
 )
+from savax.function._jax_names import is_under_trace
 from savax.function._trace_session import TraceSession
 from savax.function._traced_body import RankPolymorphicBody, Trace, TracedBody
 from savax.trackable import Variable

@@ -1,0 +1,35 @@
+"""Public names of JAX that have moved between the versions that savax supports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.core
+import jax.extend.core
+
+
+def _public(name: str) -> Any:
+    """Returns what JAX 0.10 has in ``jax.extend.core``, and JAX 0.9 in ``jax.core``."""
+    home = jax.extend.core if hasattr(jax.extend.core, name) else jax.core
+    return getattr(home, name)
+
+
+InconclusiveDimensionOperation: type[Exception] = _public("InconclusiveDimensionOperation")
+get_opaque_trace_state = _public("get_opaque_trace_state")
+jaxprs_in_params = _public("jaxprs_in_params")
+# The only public way to ask. Its name warns of functions that compute something else under vmap;
+# savax only refuses there.
+is_under_vmap = _public("unsafe_am_i_under_a_vmap_DO_NOT_USE")
+
+
+def trace_state() -> Any:
+    """Returns what is equal to another such value inside the same JAX transformation only."""
+    return get_opaque_trace_state(convention="nnx")
+
+
+def is_under_trace() -> bool:
+    """Whether a JAX transformation is running."""
+    with jax.core.eval_context():
+        outside = trace_state()
+    return bool(trace_state() != outside)
