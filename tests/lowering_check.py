@@ -13,7 +13,7 @@ given arguments and again on arguments whose unknown dims are larger by one.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,7 +21,9 @@ from jax import export
 
 from savax.function._function_library import FunctionLibrary
 from savax.function._lowering import lower_jaxpr
-from savax.protos import FunctionDef
+
+if TYPE_CHECKING:
+    from savax.protos import FunctionDef
 
 
 class Lowered(NamedTuple):

@@ -7,13 +7,15 @@ The text of a JAX dim is JAX's own input grammar, so it is parsed from there: na
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from savax.errors import InconclusiveDimensionError
 from savax.function._graph_nodes import Symbol, is_static
 from savax.types import as_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 INT32 = as_dtype("int32")
 
@@ -107,7 +109,7 @@ class DimLowering:
             name, factor, offset = affine
             known = self._origins.get(name)
             # The plain size is the best source, then the first.
-            if known is None or (factor == 1 and offset == 0 and known[2:] != (1, 0)):
+            if known is None or (factor == 1 and offset == 0 and (known[2] != 1 or known[3] != 0)):
                 self._origins[name] = (symbol, axis, factor, offset)
 
     def _expression(self, tree: ast.expr) -> Symbol:
@@ -132,9 +134,10 @@ class DimLowering:
 
     def _binary(self, tree: ast.BinOp) -> Symbol:
         left = self._expression(tree.left)
-        if isinstance(tree.op, ast.Pow) and isinstance(tree.right, ast.Constant):
+        exponent = _number(tree.right)
+        if isinstance(tree.op, ast.Pow) and exponent is not None:
             power = left
-            for _ in range(int(tree.right.value) - 1):
+            for _ in range(int(exponent) - 1):
                 power = self._op("Mul", power, left)
             return power
         return self._op(_BINARY_OPS[type(tree.op)], left, self._expression(tree.right))
@@ -201,7 +204,7 @@ def _affine(tree: ast.expr) -> tuple[str, Fraction, Fraction] | None:
 
 
 def _number(tree: ast.expr) -> Fraction | None:
-    if isinstance(tree, ast.Constant):
+    if isinstance(tree, ast.Constant) and isinstance(tree.value, int):
         return Fraction(tree.value)
     if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
         inner = _number(tree.operand)

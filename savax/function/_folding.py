@@ -8,16 +8,19 @@ numpy is left to the rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jax import core
 from jax.extend.core import InconclusiveDimensionOperation
 
-from savax.function._graph_builder import GraphBuilder, ResultType
 from savax.function._graph_nodes import Symbol, is_static
 from savax.types import as_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from savax.function._graph_builder import GraphBuilder, ResultType
 
 Array = np.ndarray[Any, Any]
 

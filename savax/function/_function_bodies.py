@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from savax.function._function_library import FunctionArgument, FunctionParts, build_function
 from savax.function._graph_builder import GraphBuilder
 from savax.function._graph_nodes import Symbol
 from savax.types import DType, as_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
 
 # A constant operand up to this many elements is repeated inside a body instead of passed to it.
 _MAX_REPEATED_SIZE = 16

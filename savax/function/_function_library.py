@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from savax.function._graph_nodes import Graph, Node, Symbol, known_shape, reachable
 from savax.function._graph_writer import (
@@ -15,7 +14,11 @@ from savax.function._graph_writer import (
 )
 from savax.function._op_schemas import op_schema
 from savax.protos import FunctionDef, OpDef, encode_attr, encode_shape
-from savax.types import Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from savax.types import Shape
 
 
 class FunctionLibrary:
@@ -145,7 +148,7 @@ def _write_handle(arg: OpDef.ArgDef, handle: tuple[Any, Shape]) -> None:
 
 def _write_node(function: FunctionDef, node: Node, encoder: NodeEncoder) -> None:
     inputs = [symbol.name for symbol in node.inputs]
-    inputs += [f"^{control.name}" for control in node.controls]
+    inputs += [f"^{control.name}" for control in node.controls if control.name]
     encoder.encode(function.node_def.add(), node.name, node.op, inputs, node.attrs, node.schema)
 
 

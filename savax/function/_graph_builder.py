@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
@@ -21,53 +20,22 @@ from savax.function._graph_nodes import (
 from savax.types import DType, as_dtype
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from savax.function._function_library import FunctionLibrary
 
 __all__ = ["GraphBuilder", "Node", "ResultType", "Symbol", "is_static", "known_shape", "same_shape"]
 
 # Ops whose inputs broadcast: an operand that was broadcast before may be taken as it was.
 _BROADCASTING = frozenset(
-    [
-        "AddV2",
-        "Sub",
-        "Mul",
-        "RealDiv",
-        "FloorDiv",
-        "FloorMod",
-        "TruncateDiv",
-        "TruncateMod",
-        "Div",
-        "Mod",
-        "Maximum",
-        "Minimum",
-        "Pow",
-        "SquaredDifference",
-        "Atan2",
-        "Xdivy",
-        "Xlogy",
-        "Equal",
-        "NotEqual",
-        "Less",
-        "LessEqual",
-        "Greater",
-        "GreaterEqual",
-        "LogicalAnd",
-        "LogicalOr",
-        "BitwiseAnd",
-        "BitwiseOr",
-        "BitwiseXor",
-        "LeftShift",
-        "RightShift",
-        "SelectV2",
-        "DivNoNan",
-        "MulNoNan",
-        "Igamma",
-        "Igammac",
-        "NextAfter",
-        "Zeta",
-        "Polygamma",
-        "Complex",
-    ]
+    (
+        *("AddV2", "Sub", "Mul", "RealDiv", "FloorDiv", "FloorMod", "TruncateDiv", "TruncateMod"),
+        *("Div", "Mod", "Maximum", "Minimum", "Pow", "SquaredDifference", "Atan2", "NextAfter"),
+        *("Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual", "SelectV2"),
+        *("LogicalAnd", "LogicalOr", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "LeftShift"),
+        *("RightShift", "DivNoNan", "MulNoNan", "Xdivy", "Xlogy", "Igamma", "Igammac", "Zeta"),
+        *("Polygamma", "Complex"),
+    )
 )
 _REDUCTIONS = frozenset({"Sum", "Max", "Min", "Prod", "Mean", "All", "Any"})
 

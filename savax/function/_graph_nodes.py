@@ -27,7 +27,7 @@ class Node:
       inputs: data inputs, flat.
       attrs: attributes as Python values, those inferred from the inputs included.
       base_name: the name it would like; ``name`` is what it got when it was written.
-      controls: nodes that must run before it.
+      controls: nodes that run before it, if anything else makes them run.
       outputs: its tensors.
     """
 
@@ -290,6 +290,5 @@ def reachable(outputs: Iterable[Symbol], effects: Iterable[Node]) -> set[int]:
         if id(node) in found:
             continue
         found.add(id(node))
-        waiting += node.controls
         waiting += [symbol.node for symbol in node.inputs if symbol.node is not None]
     return found

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from savax.function._op_schemas import OpSchema, is_known_op, op_schema
 from savax.protos import AttrValue, GraphDef, NodeDef, encode_attr
 from savax.types import DType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 # What TensorFlow accepts in node names, beside the rule for the first character.
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_.\\/>-]+")

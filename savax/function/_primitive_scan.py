@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jax.extend.core import Literal, jaxprs_in_params
 
 from savax.errors import UnsupportedPrimitiveError
 from savax.function._source_lines import user_frame
 from savax.function.ops.unsupported import REASONS
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
 
 
 def live_equations(

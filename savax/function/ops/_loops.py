@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from savax.function._function_bodies import (
     FunctionBody,
@@ -17,6 +16,9 @@ from savax.function._function_bodies import (
 from savax.function._graph_builder import GraphBuilder, Symbol, known_shape
 from savax.protos import FunctionRef
 from savax.types import as_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _INT32 = as_dtype("int32")
 

@@ -7,9 +7,8 @@ in the length, and which TensorFlow differentiates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from savax.function._function_bodies import FunctionBody, Operands, RefCell, like, named
 from savax.function._graph_builder import GraphBuilder, Symbol, is_static, known_shape
@@ -17,6 +16,9 @@ from savax.function.ops._loops import Loop, LoopPart
 from savax.function.ops._registry import lowers
 from savax.protos import FunctionRef
 from savax.types import as_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _INT32 = as_dtype("int32")
 

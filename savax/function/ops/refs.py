@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,9 @@ import jax.numpy as jnp
 from savax.function._function_bodies import RefCell
 from savax.function._graph_builder import GraphBuilder, Symbol
 from savax.function.ops._registry import lowers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 
 @lowers("new_ref")
@@ -121,4 +123,4 @@ class _Indexed:
 
 
 def _aval(symbol: Symbol) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(symbol.shape, symbol.dtype.numpy_dtype)
+    return jax.ShapeDtypeStruct(symbol.shape, symbol.dtype.numpy_dtype)  # type: ignore[no-untyped-call]
