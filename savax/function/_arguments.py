@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -14,6 +13,9 @@ from savax.errors import DTypeMismatchError, SignatureMismatchError
 from savax.function._function_spec import Canonical, FunctionSpec, as_spec
 from savax.trackable import Variable
 from savax.types import TensorSpec, as_dtype, as_shape, shapes_compatible
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
 
 _ARRAY_TYPES = (np.ndarray, np.generic, jax.Array, Variable)
 

@@ -5,7 +5,6 @@ The body was traced from Python or comes from a file; nothing else differs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
@@ -18,11 +17,13 @@ from savax.function._arguments import (
     is_array,
     tensor_spec_of,
 )
-from savax.function._function_spec import Canonical, FunctionSpec
 from savax.trackable import FunctionLike, Trackable, Variable
 from savax.types import TensorSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from savax.function._function_spec import Canonical, FunctionSpec
     from savax.trackable import SaveType
 
 
@@ -187,7 +188,9 @@ class ConcreteFunction(FunctionLike):
                 problems.append(f"The value {want!r} is part of the signature, got {given!r}.")
         return problems
 
-    def _tensor_problem(self, want: TensorSpec, given: Any, is_tensor: bool, convert: bool) -> list[str]:
+    def _tensor_problem(
+        self, want: TensorSpec, given: Any, is_tensor: bool, convert: bool
+    ) -> list[str]:
         if not is_tensor:
             return [] if convert else [f"A tensor {want} is wanted, got {given!r}."]
         spec = tensor_spec_of(given)

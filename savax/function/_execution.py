@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
+import jax.extend.core
 
-from savax.errors import InvalidArgumentError, VariableWriteError
-from savax.function._tracing import TracedBody, concrete_trace, trace
-from savax.trackable import Trackable, Variable
-from savax.types import TensorSpec
+from savax.errors import VariableWriteError
+from savax.function._arrays import is_tracer, narrowed, settled_value
+from savax.function._tracing import concrete_trace, trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from savax.function._traced_body import TracedBody
+    from savax.trackable import Trackable, Variable
+    from savax.types import TensorSpec
 
 
 class _Program:
@@ -22,27 +27,28 @@ class _Program:
         self._captures = body.captures
         self._written = body.written
         self._num_outputs = len(body.out_specs)
+        self._names = body.arg_names
         self._dtypes = tuple(aval.dtype for aval in body.jaxpr.in_avals)[len(body.captures) :]
         self._jitted = jax.jit(jax.extend.core.jaxpr_as_fun(body.jaxpr))
         self._lock = threading.Lock()
 
     def __call__(self, arguments: Sequence[Any]) -> Sequence[Any]:
         arguments = [
-            value if value.dtype is dtype else _narrowed(value, dtype)
-            for value, dtype in zip(arguments, self._dtypes, strict=True)
+            value if value.dtype is dtype else narrowed(value, f"Argument {name!r}")
+            for value, dtype, name in zip(arguments, self._dtypes, self._names, strict=True)
         ]
         if not self._written:
-            return self._jitted(*[c.value for c in self._captures], *arguments)
+            return self._jitted(*map(settled_value, self._captures), *arguments)
         # Reading, computing and assigning are one step for other threads.
         with self._lock:
-            results = self._jitted(*[c.value for c in self._captures], *arguments)
+            results = self._jitted(*map(settled_value, self._captures), *arguments)
             outputs, values = results[: self._num_outputs], results[self._num_outputs :]
             for i, value in zip(self._written, values, strict=True):
                 self._assign(self._captures[i], value)
         return outputs
 
     def _assign(self, variable: Any, value: Any) -> None:
-        if isinstance(value, jax.core.Tracer):
+        if is_tracer(value):
             raise VariableWriteError(
                 f"Variable {variable.name!r} can't be assigned under jax.jit, jax.grad or another "
                 "transformation of JAX outside savax. Put the transformation into the "
@@ -84,8 +90,7 @@ class TracedExecution:
         self.created = found.created
         self._programs: dict[Any, _Program] = {}
         self._lock = threading.RLock()
-        static = all(s.shape is not None and None not in s.shape for s in self.traced.arg_specs)
-        self._only = _Program(self.traced) if static else None
+        self._only = _Program(self.traced) if self.traced.is_static else None
 
     @property
     def captures(self) -> tuple[Trackable, ...]:
@@ -106,18 +111,3 @@ class TracedExecution:
                     self._programs[shapes] = program
         return program(flat_arguments)
 
-
-def _narrowed(value: Any, dtype: np.dtype[Any]) -> Any:
-    """Returns an argument in the dtype that the trace gave it where JAX has no 64-bit types.
-
-    Raises:
-      InvalidArgumentError: an integer doesn't fit.
-    """
-    if isinstance(value, np.ndarray | np.generic) and dtype.kind in "iu" and value.size:
-        limits = np.iinfo(dtype)
-        if value.min() < limits.min or value.max() > limits.max:
-            raise InvalidArgumentError(
-                f"A value of the {value.dtype} argument doesn't fit {dtype}, which JAX uses in its "
-                "place. Set jax.config.update('jax_enable_x64', True) to compute in 64 bits."
-            )
-    return value.astype(dtype)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 from savax.errors import SignatureMismatchError
 from savax.types import TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 # The canonical form of a call: positional values with defaults filled in, then keyword-only ones.
 Canonical = tuple[tuple[Any, ...], dict[str, Any]]

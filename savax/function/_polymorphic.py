@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import jax
@@ -23,11 +22,14 @@ from savax.function._arguments import (
 )
 from savax.function._concrete import ConcreteFunction, describe_call
 from savax.function._execution import TracedExecution
-from savax.function._function_spec import Canonical, FunctionSpec, function_name
-from savax.trackable import FunctionLike, Trackable, Variable, current_frame, reachable_variables
+from savax.function._function_spec import Canonical, FunctionSpec
+from savax.function._reachable import reachable_variables
+from savax.trackable import FunctionLike, Trackable, Variable, current_frame
 from savax.types import TensorSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+
     from savax.trackable import SaveType
 
 
@@ -59,6 +61,7 @@ class Function(FunctionLike):
         self.constraints = tuple(constraints)
         self._concrete_functions = list(concrete_functions)
         self._cache: dict[Hashable, ConcreteFunction] = {}
+        self._inlined: dict[Hashable, FlatArguments] = {}
         # Re-entrant: a function may call itself while it is traced.
         self._lock = threading.RLock()
         self.__name__ = function_spec.name
@@ -77,16 +80,24 @@ class Function(FunctionLike):
 
     @property
     def concrete_functions(self) -> tuple[ConcreteFunction, ...]:
-        """The signatures that exist, in the order of their traces."""
+        """The signatures that the function was called with, in order.
+
+        Those of calls from within other functions, of whose traces they became a part, are traced
+        on their own when they are asked for here.
+        """
+        with self._lock:
+            while self._inlined and current_frame() is None:
+                _, flat = self._inlined.popitem()
+                self._concrete_for(flat)
         return tuple(self._concrete_functions)
 
     def experimental_get_tracing_count(self) -> int:
         """Returns how many signatures exist."""
-        return len(self._concrete_functions)
+        return len(self.concrete_functions)
 
     def pretty_printed_concrete_signatures(self) -> str:
         """Returns the signatures that exist, a line each."""
-        return "\n".join(map(repr, self._concrete_functions))
+        return "\n".join(map(repr, self.concrete_functions))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Computes the function, after tracing it if the arguments ask for a new signature.
@@ -122,6 +133,8 @@ class Function(FunctionLike):
         """Returns the method of an instance, with traces and Variables of its own."""
         if instance is None or self.python_function is None:
             return self
+        if not hasattr(instance, "__dict__"):
+            return self._bound_to(instance)
         methods = vars(instance).setdefault("_savax_methods", {})
         method = methods.get(id(self))
         if method is None:
@@ -181,10 +194,20 @@ class Function(FunctionLike):
     def _call_inline(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         assert self.python_function is not None
         args, kwargs = self._canonical(args, kwargs)
+        self._note_inlined(flatten_call((args, kwargs)))
         with jax.named_scope(self.name):
             result = self.python_function(*args, **kwargs)
         leaves, treedef = flatten_results(result, self.name)
         return jax.tree.unflatten(treedef, [jax.numpy.asarray(leaf) for leaf in leaves])
+
+    def _note_inlined(self, flat: FlatArguments) -> None:
+        """Keeps the signature of a call that another function's trace swallows."""
+        specs = [
+            leaf if isinstance(leaf, Variable) else _named_spec(leaf) for leaf in flat.tensor_leaves
+        ]
+        call = flatten_call(flat.with_tensors(specs))
+        with self._lock:
+            self._inlined.setdefault(cache_key(call, self.function_spec), call)
 
     def _concrete_for(self, flat: FlatArguments) -> ConcreteFunction:
         if self.input_signature is not None:
@@ -196,7 +219,9 @@ class Function(FunctionLike):
             with self._lock:
                 found = self._cache.get(key) or self._existing(flat)
                 if found is None:
-                    found = self._trace(self._generalised(flat))
+                    execution, found = self._trace(self._generalised(flat))
+                    if execution.traced.closes_over_tracers:
+                        return found  # good for the JAX transformation around this call only
                     self._concrete_functions.append(found)
                 self._cache[key] = found
         return found
@@ -248,7 +273,7 @@ class Function(FunctionLike):
                 leaves[i] = mine if common is None else common
         return FlatArguments(flat.treedef, leaves, flat.tensors)
 
-    def _trace(self, flat: FlatArguments) -> ConcreteFunction:
+    def _trace(self, flat: FlatArguments) -> tuple[TracedExecution, ConcreteFunction]:
         assert self.python_function is not None
         function, spec = self.python_function, self.function_spec
 
@@ -276,17 +301,25 @@ class Function(FunctionLike):
             ]
         )
         outputs = result_specs(execution.traced.out_specs, execution.out_tree)
-        return ConcreteFunction(execution, spec, signature, outputs, names)
+        return execution, ConcreteFunction(execution, spec, signature, outputs, names)
 
     def _trackable_children(
         self, save_type: SaveType = "checkpoint", **_: Any
     ) -> Mapping[str, Trackable]:
         if save_type != "savedmodel":
             return {}
-        return {f"trace_{i}": c for i, c in enumerate(self._concrete_functions)}
+        return {f"trace_{i}": c for i, c in enumerate(self.concrete_functions)}
 
     def __repr__(self) -> str:
         return f"<savax.function {self.name}{self.function_spec.describe()}>"
+
+
+def _named_spec(value: Any) -> TensorSpec:
+    """Returns the spec of a traced value; unknown dims keep the names that the trace gave them."""
+    dims = [size if isinstance(size, int) else str(size) for size in value.shape]
+    return TensorSpec(
+        [d if isinstance(d, int) or d.isidentifier() else None for d in dims], value.dtype
+    )
 
 
 def _generality(concrete: ConcreteFunction) -> int:
@@ -390,5 +423,4 @@ def _unbound_spec(
         in_class = "." in qualified and not qualified.rpartition(".")[0].endswith("<locals>")
         if not in_class:
             raise
-        plain = FunctionSpec.from_callable(inner, None, jit_compile)
-        return FunctionSpec(name=function_name(inner), args=plain.args, jit_compile=jit_compile)
+        return FunctionSpec.from_callable(inner, None, jit_compile)

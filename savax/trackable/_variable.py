@@ -111,6 +111,33 @@ class Variable(ArrayAttributes, Trackable):
         self._converted = False
         self._create(value)
 
+    @classmethod
+    def without_value(
+        cls,
+        spec: TensorSpec,
+        trainable: bool = True,
+        *,
+        synchronization: VariableSynchronization = VariableSynchronization.AUTO,
+        aggregation: VariableAggregation = VariableAggregation.NONE,
+    ) -> Self:
+        """Returns a Variable whose value is still to be restored or assigned.
+
+        Args:
+          spec: dtype, shape and name.
+          trainable: whether gradients are wanted.
+          synchronization: kept for the file format.
+          aggregation: kept for the file format.
+        """
+        variable = cls.__new__(cls)
+        variable._name = spec.name or "Variable"
+        variable._dtype = spec.dtype
+        variable._shape = spec.shape
+        variable._trainable = trainable
+        variable._synchronization = synchronization
+        variable._aggregation = aggregation
+        variable._stored, variable._converted = None, False
+        return variable
+
     def _create(self, value: Any) -> None:
         frame = current_frame()
         if not BACKEND.is_tracer(value):
@@ -234,16 +261,29 @@ class Variable(ArrayAttributes, Trackable):
     def _stored_value(self) -> Any:
         """Returns the stored value; a host array is handed to the accelerator library once."""
         value = self._stored
-        if self._converted or self._dtype.size == 0:
+        if self._converted:
+            return value
+        if value is None:
+            raise self._without_value()
+        if self._dtype.size == 0:
             return value
         converted = BACKEND.convert(value)
-        if converted is not value and self._stored is value:
+        # Under a trace the library may answer with a tracer, which mustn't outlive it.
+        keep = converted is not value and not BACKEND.is_tracer(converted)
+        if keep and self._stored is value:
             self._stored, self._converted = converted, True
         return converted
 
     def _host_value(self) -> np.ndarray[Any, Any]:
         """Returns the stored value as a numpy array that nobody may change."""
+        if self._stored is None:
+            raise self._without_value()
         return np.asarray(self._stored)
+
+    def _without_value(self) -> InvalidArgumentError:
+        return InvalidArgumentError(
+            f"Variable {self._name!r} has no value yet: restore a checkpoint or assign one."
+        )
 
     def _set_host_value(self, value: np.ndarray[Any, Any]) -> None:
         """Keeps an array of this Variable's dtype without a copy, on the host until it is read."""
@@ -257,6 +297,8 @@ class Variable(ArrayAttributes, Trackable):
         self._store(value)
 
     def _serialize_to_tensors(self) -> Mapping[str, Any]:
+        if self._stored is None:
+            raise self._without_value()
         return {VARIABLE_VALUE: self._stored}
 
     def _restore_from_tensors(self, restored_tensors: Mapping[str, Any]) -> None:

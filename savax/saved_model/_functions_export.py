@@ -1,0 +1,173 @@
+"""Concrete functions as FunctionDefs of one library, each under a name of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from savax.errors import UnsupportedError
+from savax.function import (
+    ConcreteFunction,
+    FunctionLibrary,
+    LoadedBody,
+    TracedExecution,
+    called_functions,
+    lower_function,
+    renamed_function,
+)
+from savax.protos import FunctionDef, FunctionRef, encode_attr
+from savax.saved_model._signatures import SignatureBody
+from savax.types import DType, as_dtype
+
+_NUMBER = re.compile(r"_(\d+)$")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportedFunctions:
+    """The library of a model, and which of its functions is which concrete function.
+
+    Attributes:
+      library: all FunctionDefs by name, in the order in which they were added.
+      names: name of each concrete function, by the object's id.
+    """
+
+    library: Mapping[str, FunctionDef]
+    names: Mapping[int, str]
+
+    def name_of(self, concrete: ConcreteFunction) -> str:
+        """Returns the name of a concrete function's FunctionDef."""
+        return self.names[id(concrete)]
+
+    def definition_of(self, concrete: ConcreteFunction) -> FunctionDef:
+        """Returns a concrete function's FunctionDef."""
+        return self.library[self.name_of(concrete)]
+
+
+def export_functions(concretes: Sequence[ConcreteFunction]) -> ExportedFunctions:
+    """Lowers the functions that were traced, and adds those that were loaded unchanged.
+
+    Args:
+      concretes: in the order in which they get their numbers.
+
+    Raises:
+      UnsupportedPrimitiveError: some primitives have no lowering; the message has all of them.
+    """
+    ordered = _inner_first(concretes)
+    loaded = [c for c in ordered if isinstance(c.body, LoadedBody)]
+    library = FunctionLibrary(first_number=_first_free_number(loaded))
+    names: dict[int, str] = {}
+    for concrete in loaded:
+        assert isinstance(concrete.body, LoadedBody)
+        names[id(concrete)] = _add_loaded(library, concrete.body)
+    problems: dict[str, None] = {}
+    for concrete in ordered:
+        body = concrete.body
+        if isinstance(body, TracedExecution):
+            name = library.unique_name(f"__inference_{concrete.name}")
+            names[id(concrete)] = name
+            try:
+                lower_function(body.traced, name, library, output_names=_output_names(concrete))
+            except UnsupportedError as error:
+                problems[f"In function {concrete.name!r}: {error}"] = None
+                kind = type(error)
+        elif isinstance(body, SignatureBody) and not problems:
+            name = library.unique_name(f"__inference_{concrete.name}")
+            names[id(concrete)] = name
+            library.add(_wrapper(name, concrete, body, library.functions[names[id(body.inner)]]))
+    if problems:
+        raise kind("\n".join(problems))
+    return ExportedFunctions(library.functions, names)
+
+
+def _inner_first(concretes: Iterable[ConcreteFunction]) -> list[ConcreteFunction]:
+    """Returns the functions, each once, and before each wrapper the function that it calls."""
+    ordered: dict[int, ConcreteFunction] = {}
+    for concrete in concretes:
+        if isinstance(concrete.body, SignatureBody):
+            ordered.setdefault(id(concrete.body.inner), concrete.body.inner)
+        ordered.setdefault(id(concrete), concrete)
+    return list(ordered.values())
+
+
+def _first_free_number(loaded: Iterable[ConcreteFunction]) -> int:
+    numbers = [0]
+    for concrete in loaded:
+        assert isinstance(concrete.body, LoadedBody)
+        matches = (_NUMBER.search(name) for name in concrete.body.library)
+        numbers += [int(match.group(1)) + 1 for match in matches if match]
+    return max(numbers)
+
+
+def _add_loaded(library: FunctionLibrary, body: LoadedBody) -> str:
+    """Adds a loaded function and all that it calls; two models' equal names get new ones."""
+    functions = called_functions(body.function_name, body.library)
+    taken = {
+        name: library.unique_name(_NUMBER.sub("", name))
+        for name, definition in functions.items()
+        if library.functions.get(name, definition) != definition
+    }
+    for definition in functions.values():
+        library.add(renamed_function(definition, taken) if taken else definition)
+    return taken.get(body.function_name, body.function_name)
+
+
+def _output_names(concrete: ConcreteFunction) -> list[str]:
+    structured = concrete.structured_outputs
+    if isinstance(structured, Mapping):
+        return [spec.name or f"output_{i}" for i, spec in enumerate(concrete.outputs)]
+    return [f"output_{i}" for i in range(len(concrete.outputs))]
+
+
+def _wrapper(
+    name: str, concrete: ConcreteFunction, body: SignatureBody, inner: FunctionDef
+) -> FunctionDef:
+    """Returns a function that takes inputs and returns outputs in the order of their names."""
+    wrapper = FunctionDef()
+    wrapper.signature.name = name
+    num_inputs = len(body.order)
+    for position, index in enumerate(_inverse(body.order)):
+        arg = wrapper.signature.input_arg.add()
+        arg.CopyFrom(inner.signature.input_arg[index])
+        wrapper.arg_attr[position].CopyFrom(inner.arg_attr[index])
+    for index in range(num_inputs, len(inner.signature.input_arg)):
+        wrapper.signature.input_arg.add().CopyFrom(inner.signature.input_arg[index])
+        wrapper.arg_attr[index].CopyFrom(inner.arg_attr[index])
+    stateful = inner.signature.is_stateful
+    call = wrapper.node_def.add(name="StatefulPartitionedCall" if stateful else "PartitionedCall")
+    call.op = call.name
+    names = [arg.name for arg in inner.signature.input_arg]
+    call.input.extend(names)
+    call.attr["Tin"].CopyFrom(_types(arg.type for arg in inner.signature.input_arg))
+    call.attr["Tout"].CopyFrom(_types(arg.type for arg in inner.signature.output_arg))
+    call.attr["f"].CopyFrom(encode_attr(FunctionRef(inner.signature.name), "func"))
+    wait = []
+    if stateful:
+        wrapper.signature.is_stateful = True
+        wrapper.signature.control_output.append(call.name)
+        wrapper.control_ret[call.name] = call.name
+        wrapper.node_def.add(name="NoOp", op="NoOp", input=[f"^{call.name}"])
+        wait = ["^NoOp"]
+    for position, (index, spec) in enumerate(zip(body.results, concrete.outputs, strict=True)):
+        output = f"output_{position}"
+        dtype: DType = spec.dtype
+        wrapper.signature.output_arg.add(name=output, type=dtype.number)
+        identity = wrapper.node_def.add(
+            name=f"Identity_{position}" if position else "Identity",
+            op="Identity",
+            input=[f"{call.name}:output:{index}", *wait],
+        )
+        identity.attr["T"].CopyFrom(encode_attr(dtype, "type"))
+        wrapper.ret[output] = f"{identity.name}:output:0"
+    return wrapper
+
+
+def _inverse(order: Sequence[int]) -> list[int]:
+    inverse = [0] * len(order)
+    for index, position in enumerate(order):
+        inverse[position] = index
+    return inverse
+
+
+def _types(numbers: Iterable[int]) -> object:
+    return encode_attr([as_dtype(int(number)) for number in numbers], "list(type)")

@@ -1,0 +1,132 @@
+"""FunctionDefs and their signatures as ConcreteFunctions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from savax.errors import CorruptSavedModelError
+from savax.function import ConcreteFunction, FunctionSpec, LoadedBody, PlanLibrary
+from savax.protos import FunctionSpec as FunctionSpecProto
+from savax.protos import GraphDef, SavedBareConcreteFunction, SavedObjectGraph, decode_structure
+from savax.trackable import Trackable
+
+
+_JIT_COMPILE = {
+    FunctionSpecProto.JitCompile.ON: True,
+    FunctionSpecProto.JitCompile.OFF: False,
+}
+
+
+class FunctionImporter:
+    """Makes the ConcreteFunctions of one model, each once.
+
+    Args:
+      graph: the main graph, for its library.
+      objects: the object graph, for the functions' signatures.
+    """
+
+    def __init__(self, graph: GraphDef, objects: SavedObjectGraph) -> None:
+        self._signatures = objects.concrete_functions
+        self._definitions = {f.signature.name: f for f in graph.library.function}
+        # One library for all, so that what two functions call is planned once.
+        self._library = PlanLibrary(self._definitions)
+        self._made: dict[str, ConcreteFunction] = {}
+
+    def bound_inputs(self, name: str) -> Sequence[int]:
+        """Returns the node ids of what a function captures."""
+        return self._signature(name).bound_inputs
+
+    def concrete(
+        self,
+        name: str,
+        captures: Sequence[Trackable],
+        spec: FunctionSpec,
+        bare: SavedBareConcreteFunction | None = None,
+    ) -> ConcreteFunction:
+        """Returns a function by the name of its FunctionDef."""
+        found = self._made.get(name)
+        if found is None:
+            found = self._made[name] = self._make(name, captures, spec, bare)
+        return found
+
+    def _make(
+        self,
+        name: str,
+        captures: Sequence[Trackable],
+        spec: FunctionSpec,
+        bare: SavedBareConcreteFunction | None,
+    ) -> ConcreteFunction:
+        signature = self._signature(name)
+        definition = self._definitions.get(name)
+        if definition is None:
+            raise CorruptSavedModelError(
+                f"The concrete function {name!r} isn't in the model's function library."
+            )
+        structured = decode_structure(signature.canonicalized_input_signature)
+        if not _is_call(structured):
+            raise CorruptSavedModelError(
+                f"The input signature of {name!r} is no pair of arguments and keyword arguments."
+            )
+        count = len(definition.signature.input_arg) - len(captures)
+        names = [arg.name for arg in definition.signature.input_arg][: max(count, 0)]
+        if bare is not None and len(bare.argument_keywords) == len(names):
+            names = list(bare.argument_keywords)
+        outputs = decode_structure(signature.output_signature)
+        body = LoadedBody(name, self._library, captures)
+        return ConcreteFunction(body, spec, _as_call(structured), outputs, names)
+
+    def _signature(self, name: str) -> Any:
+        # A map field of protobuf makes an entry for a key that it doesn't have.
+        if name not in self._signatures:
+            raise CorruptSavedModelError(f"The concrete function {name!r} has no signature.")
+        return self._signatures[name]
+
+
+def _is_call(structured: Any) -> bool:
+    return (
+        isinstance(structured, tuple)
+        and len(structured) == 2
+        and isinstance(structured[0], tuple)
+        and isinstance(structured[1], dict)
+    )
+
+
+def _as_call(structured: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    args, kwargs = structured
+    return args, kwargs
+
+
+def import_function_spec(proto: FunctionSpecProto, name: str) -> FunctionSpec:
+    """Returns a function's parameters.
+
+    Args:
+      proto: as the model holds it; without parameters, calls go by the names of tensors.
+      name: the function's name.
+
+    Raises:
+      CorruptSavedModelError: the parameters aren't what Python's ``FullArgSpec`` holds.
+    """
+    full = decode_structure(proto.fullargspec)
+    if full is None:
+        return FunctionSpec(name=name, varargs="args", varkw="kwargs")
+    try:
+        args = list(full.args)
+        if proto.is_method and args:
+            args = args[1:]
+        input_signature = decode_structure(proto.input_signature)
+        return FunctionSpec(
+            name=name,
+            args=tuple(args),
+            defaults=tuple(full.defaults or ()),
+            varargs=full.varargs,
+            varkw=full.varkw,
+            kwonlyargs=tuple(full.kwonlyargs or ()),
+            kwonlydefaults=dict(full.kwonlydefaults or {}),
+            input_signature=None if input_signature is None else tuple(input_signature),
+            jit_compile=_JIT_COMPILE.get(proto.jit_compile),
+        )
+    except (AttributeError, TypeError) as error:
+        raise CorruptSavedModelError(f"The parameters of {name!r} can't be read: {error}.") from error
+
+

@@ -1,0 +1,235 @@
+"""The main graph: what the C++ loader, TF Serving and sessions run.
+
+State and constants as nodes, a call for each signature, and the parts that restore and save.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from savax.function import ConcreteFunction, GraphWriter
+from savax.protos import (
+    FunctionRef,
+    GraphDef,
+    SaverDef,
+    SignatureDef,
+    TensorInfo,
+    encode_shape,
+)
+from savax.saved_model._constants import (
+    GRAPH_MIN_CONSUMER,
+    GRAPH_PRODUCER,
+    INIT_OP_SIGNATURE_KEY,
+    PREDICT_METHOD_NAME,
+)
+from savax.saved_model._functions_export import ExportedFunctions
+from savax.saved_model._signatures import SignatureMap
+from savax.trackable import (
+    VARIABLE_VALUE,
+    Asset,
+    Constant,
+    ObjectGraph,
+    Trackable,
+    Variable,
+    host_array,
+)
+from savax.types import DType, Shape, as_dtype
+
+_STRING = as_dtype("string")
+_RESOURCE = as_dtype("resource")
+
+
+@dataclasses.dataclass
+class MainGraph:
+    """The main graph under construction, and the names of what is in it.
+
+    Attributes:
+      writer: writes its nodes.
+      tensors: the tensor that stands for each captured object, by the object's id.
+      variables: name of each Variable's node, by the object's id.
+      constants: name of each captured constant's node, by the object's id.
+      asset_nodes: name of the placeholder of each asset, in the order of the files.
+    """
+
+    writer: GraphWriter = dataclasses.field(default_factory=GraphWriter)
+    tensors: dict[int, str] = dataclasses.field(default_factory=dict)
+    variables: dict[int, str] = dataclasses.field(default_factory=dict)
+    constants: dict[int, str] = dataclasses.field(default_factory=dict)
+    asset_nodes: list[str] = dataclasses.field(default_factory=list)
+    _initializers: list[str] = dataclasses.field(default_factory=list)
+
+    def add_state(self, graph: ObjectGraph, assets: Sequence[Asset]) -> None:
+        """Adds constants, assets and Variables, in TensorFlow's order: what was tracked last first.
+
+        Args:
+          graph: the frozen object graph.
+          assets: one asset for each file, in the order of the files.
+        """
+        objects = [node.obj for node in graph.nodes]
+        for obj in objects:
+            if isinstance(obj, Constant):
+                self._add_constant(obj)
+        for asset in assets:
+            self._add_asset(asset)
+        for obj in reversed(objects):
+            if isinstance(obj, Variable):
+                self._add_variable(obj)
+
+    def _add_constant(self, constant: Constant) -> None:
+        value = host_array(constant.array)
+        attrs = {"dtype": as_dtype(value.dtype), "value": value}
+        node = self.writer.add_node("Const", "Const", attrs=attrs)
+        self.constants[id(constant)] = self.tensors[id(constant)] = node.name
+
+    def _add_asset(self, asset: Asset) -> None:
+        # The loaders feed the path inside the loaded directory into the placeholder.
+        attrs: dict[str, Any] = {"dtype": _STRING, "shape": ()}
+        node = self.writer.add_node("Placeholder", "asset_path_initializer", attrs=attrs)
+        self.asset_nodes.append(node.name)
+        self.tensors[id(asset)] = node.name
+
+    def _add_variable(self, variable: Variable) -> None:
+        # Equal shared names would make two Variables one, so the unique node name serves as both.
+        shape = {"dtype": variable.dtype, "shape": variable.shape}
+        node = self.writer.add_node("VarHandleOp", variable.name, attrs=shape)
+        node.attr["shared_name"].s = node.name.encode()
+        self.read(node.name, variable.dtype, variable.shape)
+        self.variables[id(variable)] = self.tensors[id(variable)] = node.name
+
+    def read(self, handle: str, dtype: DType, shape: Shape) -> str:
+        """Adds the node that reads a Variable; returns its name."""
+        attrs = {"dtype": dtype, "_output_shapes": [shape]}
+        name = f"{handle}/Read/ReadVariableOp"
+        return self.writer.add_node("ReadVariableOp", name, [handle], attrs).name
+
+    def add_signatures(
+        self, signatures: SignatureMap, functions: ExportedFunctions
+    ) -> dict[str, SignatureDef]:
+        """Adds placeholders and a call for each signature; returns the SignatureDefs by key."""
+        return {
+            key: self._add_signature(key, signatures[key], functions) for key in sorted(signatures)
+        }
+
+    def _add_signature(
+        self, key: str, concrete: ConcreteFunction, functions: ExportedFunctions
+    ) -> SignatureDef:
+        definition = SignatureDef(method_name=PREDICT_METHOD_NAME)
+        inputs = []
+        for spec in concrete.inputs:
+            attrs = {"dtype": spec.dtype, "shape": spec.shape}
+            node = self.writer.add_node("Placeholder", f"{key}_{spec.name}", attrs=attrs)
+            inputs.append(node.name)
+            definition.inputs[spec.name].CopyFrom(tensor_info(node.name, 0, spec.dtype, spec.shape))
+        captures = [self.tensors[id(capture)] for capture in concrete.captures]
+        signature = functions.definition_of(concrete).signature
+        op = "StatefulPartitionedCall" if signature.is_stateful else "PartitionedCall"
+        attrs = {
+            "Tin": [as_dtype(int(arg.type)) for arg in signature.input_arg],
+            "Tout": [as_dtype(int(arg.type)) for arg in signature.output_arg],
+            "f": FunctionRef(signature.name),
+            "_output_shapes": [spec.shape for spec in concrete.outputs],
+        }
+        call = self.writer.add_node(op, op, [*inputs, *captures], attrs)
+        for index, (name, spec) in enumerate(_outputs_by_key(concrete)):
+            info = tensor_info(call.name, index, spec.dtype, spec.shape)
+            definition.outputs[name].CopyFrom(info)
+        return definition
+
+    def add_init_op(self) -> SignatureDef:
+        """Adds the op that loaders run after restoring; returns the signature that names it."""
+        node = self.writer.add_node("NoOp", "NoOp", [f"^{name}" for name in self._initializers])
+        definition = SignatureDef()
+        info = definition.outputs[INIT_OP_SIGNATURE_KEY]
+        info.name = node.name  # an op, so without ":0"
+        info.tensor_shape.unknown_rank = True
+        return definition
+
+    def add_saver(self, graph: ObjectGraph, object_graph_proto: bytes, key: str) -> SaverDef:
+        """Adds the nodes by which a session restores and saves the Variables.
+
+        Args:
+          graph: the frozen object graph.
+          object_graph_proto: what a checkpoint holds beside the values.
+          key: the checkpoint key of that.
+        """
+        add = self.writer.add_node
+        attrs: dict[str, Any] = {"dtype": _STRING, "shape": ()}
+        filename = add("Placeholder", "saver_filename", attrs=attrs).name
+        variables = [
+            (node.obj, graph.checkpoint_key(node, VARIABLE_VALUE))
+            for node in graph.nodes
+            if isinstance(node.obj, Variable)
+        ]
+        keys = [variable_key for _, variable_key in variables]
+        dtypes = [variable.dtype for variable, _ in variables]
+        proto = self._strings("Const", np.array(object_graph_proto, dtype=object))
+        reads = [f"{self.variables[id(variable)]}/Read/ReadVariableOp" for variable, _ in variables]
+        inputs = [filename, self._names("SaveV2/tensor_names", [*keys, key])]
+        inputs += [self._names("SaveV2/shape_and_slices", [""] * (len(keys) + 1)), *reads, proto]
+        save = add("SaveV2", "SaveV2", inputs, {"dtypes": [*dtypes, _STRING]}).name
+        saved = add("Identity", "Identity", [filename, f"^{save}"], {"T": _STRING}).name
+        waits = self._restores(filename, variables, keys, dtypes) if variables else []
+        restore = add("NoOp", "restore_all", [f"^{name}" for name in waits]).name
+        return SaverDef(
+            filename_tensor_name=f"{filename}:0",
+            save_tensor_name=f"{saved}:0",
+            restore_op_name=restore,
+            version=SaverDef.V2,
+        )
+
+    def _restores(
+        self,
+        filename: str,
+        variables: Sequence[tuple[Variable, str]],
+        keys: Sequence[str],
+        dtypes: Sequence[DType],
+    ) -> Iterable[str]:
+        names = self._names("RestoreV2/tensor_names", keys)
+        slices = self._names("RestoreV2/shape_and_slices", [""] * len(keys))
+        attrs = {"dtypes": list(dtypes)}
+        values = self.writer.add_node("RestoreV2", "RestoreV2", [filename, names, slices], attrs)
+        assigns = []
+        for index, (variable, _) in enumerate(variables):
+            value = f"{values.name}:{index}" if index else values.name
+            assign = self.writer.add_node(
+                "AssignVariableOp",
+                "AssignVariableOp",
+                [self.variables[id(variable)], value],
+                {"dtype": variable.dtype},
+            )
+            assigns.append(assign.name)
+        return assigns
+
+    def _names(self, name: str, values: Sequence[str]) -> str:
+        return self._strings(name, np.array([value.encode() for value in values], dtype=object))
+
+    def _strings(self, name: str, value: np.ndarray[Any, Any]) -> str:
+        attrs = {"dtype": _STRING, "value": value}
+        return self.writer.add_node("Const", name, attrs=attrs).name
+
+    def finish(self, functions: ExportedFunctions) -> GraphDef:
+        """Returns the graph with its library."""
+        graph = self.writer.graph
+        for definition in functions.library.values():
+            graph.library.function.add().CopyFrom(definition)
+        graph.versions.producer = GRAPH_PRODUCER
+        graph.versions.min_consumer = GRAPH_MIN_CONSUMER
+        return graph
+
+
+def tensor_info(node: str, index: int, dtype: DType, shape: Shape) -> TensorInfo:
+    """Returns the TensorInfo of a tensor of the main graph."""
+    info = TensorInfo(name=f"{node}:{index}", dtype=dtype.number)
+    info.tensor_shape.CopyFrom(encode_shape(shape))
+    return info
+
+
+def _outputs_by_key(concrete: ConcreteFunction) -> list[tuple[str, Any]]:
+    outputs: Mapping[str, Any] = concrete.structured_outputs
+    return [(key, outputs[key]) for key in sorted(outputs)]
+
+

@@ -1,0 +1,123 @@
+"""Loading: nodes, then edges, then values; functions are evaluated when they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from savax.errors import CorruptSavedModelError, InvalidArgumentError, UnsupportedError
+from savax.function import Function
+from savax.protos import MetaGraphDef
+from savax.saved_model._loaded_objects import LoadedObject
+from savax.saved_model._objects_import import ObjectImporter
+from savax.saved_model._options import LoadOptions
+from savax.saved_model._reader import (
+    ModelDirectory,
+    choose_meta_graph,
+    open_model,
+    read_saved_model,
+)
+from savax.saved_model._signatures import SIGNATURES_ATTRIBUTE, SignatureMap
+from savax.trackable import OBJECT_GRAPH_KEY, Trackable, Variable
+from savax.trackable.bundle import BundleReader
+from savax.trackable.checkpoint import decode_object_graph
+from savax.types import PathLike
+from savax.types._paths import VARIABLES_DIRECTORY, VARIABLES_FILENAME
+
+
+def load(
+    export_dir: PathLike,
+    tags: str | Iterable[str] | None = None,
+    options: LoadOptions | None = None,
+) -> Any:
+    """Reads a SavedModel, written by savax or TensorFlow.
+
+    Nothing of the model runs while it is loaded, and an operation that savax lacks matters only to
+    the functions that use it, when they are called.
+
+    Args:
+      export_dir: the model's directory.
+      tags: of the graph to load; without them, a model's only graph.
+      options: LoadOptions.
+
+    Returns:
+      The saved root: its attributes, Variables and functions under their names, and its signatures
+      by key as ``.signatures``. It can be called if the saved object could.
+
+    Raises:
+      NotFoundError: there is no model, or its checkpoint is missing.
+      TagsMismatchError: the model has no graph with these tags.
+      CorruptSavedModelError: the model contradicts itself.
+      CorruptBundleError: its checkpoint is damaged.
+    """
+    options = options or LoadOptions()
+    with open_model(export_dir) as directory:
+        meta_graph = choose_meta_graph(read_saved_model(directory), tags, directory.path)
+        if not meta_graph.HasField("object_graph_def"):
+            raise UnsupportedError(
+                f"The SavedModel {directory.path!r} has no object graph: TensorFlow 1 wrote it."
+            )
+        objects = ObjectImporter(meta_graph, directory.path).import_objects()
+        if not options.experimental_skip_checkpoint:
+            _restore(objects, directory, options)
+    return _finished_root(objects[0], meta_graph, options, objects)
+
+
+def _restore(objects: list[Trackable], directory: ModelDirectory, options: LoadOptions) -> None:
+    """Gives Variables their values; the checkpoint numbers its nodes as the object graph does."""
+    prefix = f"{VARIABLES_DIRECTORY}/{VARIABLES_FILENAME}"
+    with BundleReader(prefix, dir_fd=directory.fd, contained=True) as reader:
+        if OBJECT_GRAPH_KEY not in reader:
+            raise CorruptSavedModelError(
+                f"The variables of {directory.path!r} have no object graph to restore them by."
+            )
+        stored = decode_object_graph(reader.read(OBJECT_GRAPH_KEY).item(), directory.path).nodes
+        keys: dict[str, list[Variable]] = {}
+        missing = []
+        for node_id, obj in enumerate(objects):
+            if not isinstance(obj, Variable):
+                continue
+            attributes = stored[node_id].attributes if node_id < len(stored) else ()
+            found = [a.checkpoint_key for a in attributes if a.checkpoint_key in reader]
+            if found:
+                keys.setdefault(found[0], []).append(obj)
+            else:
+                missing.append(f"{obj.name!r} (node {node_id})")
+        if missing and not options.allow_partial_checkpoint:
+            raise CorruptSavedModelError(
+                f"The checkpoint of {directory.path!r} has no values for {', '.join(missing)}. "
+                "LoadOptions(allow_partial_checkpoint=True) leaves them without."
+            )
+        for key, value in reader.read_many(sorted(keys)):
+            for variable in keys[key]:
+                variable._set_host_value(value)
+
+
+def _finished_root(
+    root: Trackable, meta_graph: MetaGraphDef, options: LoadOptions, objects: list[Trackable]
+) -> Trackable:
+    if not isinstance(root, LoadedObject):
+        return root
+    info = meta_graph.meta_info_def
+    root.set_untracked("tensorflow_version", info.tensorflow_version)
+    root.set_untracked("tensorflow_git_version", info.tensorflow_git_version)
+    if SIGNATURES_ATTRIBUTE not in vars(root):
+        root.set_untracked(SIGNATURES_ATTRIBUTE, SignatureMap({}))
+    if options.experimental_load_function_aliases:
+        if hasattr(root, "function_aliases"):
+            raise InvalidArgumentError(
+                "The model's root has an attribute 'function_aliases' of its own, so its aliases "
+                "can't be loaded."
+            )
+        root.set_untracked("function_aliases", _aliases(meta_graph, objects))
+    return root
+
+
+def _aliases(meta_graph: MetaGraphDef, objects: list[Trackable]) -> dict[str, Function]:
+    """Returns the function of each alias."""
+    owners: dict[str, Function] = {}
+    for obj, saved in zip(objects, meta_graph.object_graph_def.nodes, strict=True):
+        if isinstance(obj, Function):
+            owners.update(dict.fromkeys(saved.function.concrete_functions, obj))
+    aliases = meta_graph.meta_info_def.function_aliases
+    return {alias: owners[name] for name, alias in aliases.items() if name in owners}

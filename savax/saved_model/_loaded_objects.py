@@ -1,0 +1,48 @@
+"""The classes of a loaded model's objects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from savax.trackable import AutoTrackable, SlotOwner, Trackable
+
+
+class LoadedObject(AutoTrackable):
+    """An object of a loaded model, with the attributes and functions that it was saved with."""
+
+    def add_child(self, name: str, value: Trackable) -> None:
+        """Sets an attribute and tracks it under its name."""
+        setattr(self, name, value)
+
+    def set_untracked(self, name: str, value: Any) -> None:
+        """Sets an attribute that isn't saved."""
+        object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        names = ", ".join(self._edges)
+        return f"<{type(self).__name__} with {names or 'nothing'}>"
+
+
+class CallableLoadedObject(LoadedObject):
+    """An object of a loaded model that can be called as the saved object could."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the function that the object was saved with as its ``__call__``."""
+        return vars(self)["__call__"](*args, **kwargs)
+
+
+class LoadedSlotOwner(LoadedObject, SlotOwner):
+    """An optimizer of a loaded model."""
+
+
+class LoadedResource(LoadedObject):
+    """A table or another resource, which functions of the model create and fill.
+
+    Attributes:
+      device: where it was saved to live.
+      registered_name: the class that TensorFlow revives it as, or empty.
+    """
+
+    def __init__(self, device: str, registered_name: str) -> None:
+        self.set_untracked("device", device)
+        self.set_untracked("registered_name", registered_name)

@@ -1,0 +1,134 @@
+"""Reading a model's protos from a directory, and choosing one of its MetaGraphDefs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+
+from savax.errors import (
+    CorruptSavedModelError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnsafePathError,
+    UnsupportedError,
+)
+from savax.protos import MetaGraphDef, SavedModel, parse, parse_text
+from savax.saved_model._directory import recover
+from savax.types import PathLike
+from savax.types._paths import SAVED_MODEL_CPB, SAVED_MODEL_PB, SAVED_MODEL_PBTXT
+
+_FORMS = (SAVED_MODEL_PB, SAVED_MODEL_PBTXT, SAVED_MODEL_CPB)
+
+
+class TagsMismatchError(InvalidArgumentError, RuntimeError):
+    """A model has no graph, or more than one, with the tags asked for."""
+
+
+class ModelDirectory:
+    """An open model directory: what is read from it belongs together.
+
+    A model that takes its place meanwhile isn't seen.
+
+    Attributes:
+      path: of the directory.
+      fd: the open directory.
+    """
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+
+    def read(self, name: str) -> bytes | None:
+        """Returns the content of a file; None if there is none.
+
+        Raises:
+          UnsafePathError: the entry is a link or no plain file.
+        """
+        try:
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            file = os.open(name, flags, dir_fd=self.fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UnsafePathError(f"{self.path}/{name} can't be opened: {error.strerror}.") from None
+        with os.fdopen(file, "rb") as stream:
+            try:
+                return stream.read()
+            except OSError as error:
+                raise UnsafePathError(f"{self.path}/{name} is no file: {error.strerror}.") from None
+
+
+@contextlib.contextmanager
+def open_model(export_dir: PathLike) -> Iterator[ModelDirectory]:
+    """Opens a model directory.
+
+    Raises:
+      NotFoundError: there is no such directory.
+    """
+    path = os.fspath(export_dir)
+    recover(path)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise NotFoundError(f"There is no SavedModel directory {path!r}: {error}.") from error
+    try:
+        yield ModelDirectory(path, fd)
+    finally:
+        os.close(fd)
+
+
+def contains_saved_model(export_dir: PathLike) -> bool:
+    """Whether a directory holds a SavedModel, in whichever form."""
+    return any(os.path.isfile(os.path.join(os.fspath(export_dir), form)) for form in _FORMS)
+
+
+def read_saved_model(directory: ModelDirectory) -> SavedModel:
+    """Returns a directory's model.
+
+    Raises:
+      NotFoundError: there is none.
+      CorruptSavedModelError: the file can't be parsed.
+      UnsupportedError: it has the image form.
+    """
+    data = directory.read(SAVED_MODEL_PB)
+    if data is not None:
+        return parse(SavedModel, data, f"{directory.path}/{SAVED_MODEL_PB}")
+    data = directory.read(SAVED_MODEL_PBTXT)
+    if data is not None:
+        return parse_text(SavedModel, data, f"{directory.path}/{SAVED_MODEL_PBTXT}")
+    if directory.read(SAVED_MODEL_CPB) is not None:
+        raise UnsupportedError(f"{directory.path!r} holds {SAVED_MODEL_CPB}, the image format.")
+    raise NotFoundError(
+        f"There is no SavedModel in {directory.path!r}: neither {SAVED_MODEL_PB} nor "
+        f"{SAVED_MODEL_PBTXT}."
+    )
+
+
+def choose_meta_graph(
+    model: SavedModel, tags: str | Iterable[str] | None, path: str
+) -> MetaGraphDef:
+    """Returns the MetaGraphDef with a set of tags; without tags, the only one.
+
+    Raises:
+      TagsMismatchError: there is none, or without tags more than one.
+      CorruptSavedModelError: the model has no graph at all.
+    """
+    graphs = list(model.meta_graphs)
+    if not graphs:
+        raise CorruptSavedModelError(f"The SavedModel {path!r} has no MetaGraphDef.")
+    available = "; ".join(", ".join(sorted(g.meta_info_def.tags)) or "(none)" for g in graphs)
+    if tags is None:
+        if len(graphs) == 1:
+            return graphs[0]
+        raise TagsMismatchError(
+            f"The SavedModel {path!r} has {len(graphs)} graphs; choose one by its tags: {available}."
+        )
+    wanted = {tags} if isinstance(tags, str) else set(tags)
+    for graph in graphs:
+        if set(graph.meta_info_def.tags) == wanted:
+            return graph
+    raise TagsMismatchError(
+        f"The SavedModel {path!r} has no graph with the tags {', '.join(sorted(wanted))}; it has: "
+        f"{available}."
+    )

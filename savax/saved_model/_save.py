@@ -1,0 +1,240 @@
+"""Saving: validate, freeze, lower, build, write; nothing is written before all else succeeded."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from savax.errors import InvalidArgumentError, TracingError, UntrackedDependencyError
+from savax.function import ConcreteFunction, Function, stripped_op_list
+from savax.protos import MetaGraphDef, SavedModel, TrackableObjectGraph, serialize
+from savax.saved_model._assets import AssetFiles, collect_assets
+from savax.saved_model._constants import INIT_OP_SIGNATURE_KEY, SCHEMA_VERSION, SERVING
+from savax.saved_model._directory import publish_directory, recover
+from savax.saved_model._fingerprint import make_fingerprint
+from savax.saved_model._functions_export import ExportedFunctions, export_functions
+from savax.saved_model._graph_export import MainGraph
+from savax.saved_model._objects_export import ExportedGraph, export_objects
+from savax.saved_model._options import SaveOptions
+from savax.saved_model._signatures import (
+    SIGNATURES_ATTRIBUTE,
+    SignatureBody,
+    SignatureMap,
+    canonical_signatures,
+)
+from savax.trackable import (
+    OBJECT_GRAPH_KEY,
+    ObjectGraph,
+    Trackable,
+    current_frame,
+    freeze_object_graph,
+)
+from savax.trackable.bundle import write_bundle
+from savax.trackable.checkpoint import encode_object_graph, object_graph_tensor
+from savax.types import PathLike, index_path, variables_prefix
+from savax.types._paths import ASSETS_DIRECTORY, FINGERPRINT_PB, SAVED_MODEL_PB, VARIABLES_DIRECTORY
+
+# A protobuf message can't be larger.
+_MOST_BYTES = (1 << 31) - 1
+
+
+class SavingInsideFunctionError(TracingError, AssertionError):
+    """A model was saved while a function was traced."""
+
+
+class ReservedAttributeError(InvalidArgumentError):
+    """The root has an attribute whose name the format needs."""
+
+
+def save(
+    obj: Trackable,
+    export_dir: PathLike,
+    signatures: Any = None,
+    options: SaveOptions | None = None,
+) -> None:
+    """Writes an object, its state and its functions as a SavedModel.
+
+    The directory appears, or replaces an older model, in one step; entries that don't belong to a
+    model, such as ``assets.extra/``, are kept.
+
+    Args:
+      obj: a Module or another Trackable. Its functions are those decorated by ``savax.function``,
+        in the signatures that they were called with or that they declare.
+      export_dir: where to write.
+      signatures: what callers from outside Python may call: a function with an input signature or
+        a concrete function, or a mapping of keys to those. None looks for one such function
+        among the root's own.
+      options: SaveOptions.
+
+    Raises:
+      InvalidArgumentError: the object is no Trackable, or a signature isn't one.
+      UntrackedDependencyError: functions use Variables that can't be reached from the object.
+      UnsupportedPrimitiveError: functions use primitives that have no TensorFlow form.
+      PublishError: the directory can't be written.
+    """
+    options = options or SaveOptions()
+    if current_frame() is not None:
+        raise SavingInsideFunctionError(
+            "A SavedModel can't be saved inside a savax.function: it would save traced values."
+        )
+    if not isinstance(obj, Trackable):
+        raise InvalidArgumentError(
+            f"A {type(obj).__name__} can't be saved: make it an attribute of a savax.Module or of "
+            "another Trackable."
+        )
+    signature_map = _signature_map(obj, signatures)
+    graph = _frozen(obj, signature_map)
+    assets = collect_assets(graph)
+    model, exported = build_saved_model(graph, signature_map, assets, options)
+    data = serialize(model)
+    if len(data) > _MOST_BYTES:
+        raise InvalidArgumentError(_too_large(len(data), exported))
+    encoded = encode_object_graph(graph)
+    tensors = [*encoded.tensors, object_graph_tensor(encoded.proto)]
+
+    def build(directory: str) -> None:
+        os.mkdir(os.path.join(directory, VARIABLES_DIRECTORY))
+        prefix = variables_prefix(directory)
+        write_bundle(prefix, tensors, fsync=False)
+        os.mkdir(os.path.join(directory, ASSETS_DIRECTORY))
+        assets.copy_to(os.path.join(directory, ASSETS_DIRECTORY))
+        with open(index_path(prefix), "rb") as index:
+            fingerprint = make_fingerprint(model, index.read())
+        _write_file(os.path.join(directory, FINGERPRINT_PB), serialize(fingerprint))
+        _write_file(os.path.join(directory, SAVED_MODEL_PB), data)
+
+    recover(export_dir)
+    publish_directory(export_dir, build)
+
+
+def _signature_map(obj: Trackable, signatures: Any) -> SignatureMap:
+    own = getattr(obj, SIGNATURES_ATTRIBUTE, None)
+    if own is not None and not isinstance(own, SignatureMap):
+        raise ReservedAttributeError(
+            f"The root, a {type(obj).__name__}, has an attribute 'signatures', which the format "
+            "keeps for the model's signatures. Give the attribute another name, and pass "
+            "signatures as the argument of save."
+        )
+    return canonical_signatures(obj, signatures)
+
+
+def _frozen(obj: Trackable, signatures: SignatureMap) -> ObjectGraph:
+    """Returns the object graph with every function traced that declares a signature."""
+    extra = [(SIGNATURES_ATTRIBUTE, signatures)]
+    traced = -1
+    while True:
+        graph = freeze_object_graph(_Root.of(obj), save_type="savedmodel", extra=extra)
+        functions = [node.obj for node in graph.nodes if isinstance(node.obj, Function)]
+        for function in functions:
+            if function.input_signature is not None and function.python_function is not None:
+                function.get_concrete_function()
+        # A trace may make Variables, and with them reach further objects.
+        count = sum(len(function.concrete_functions) for function in functions)
+        if count == traced:
+            return graph
+        traced = count
+
+
+def build_saved_model(
+    graph: ObjectGraph, signatures: SignatureMap, assets: AssetFiles, options: SaveOptions
+) -> tuple[SavedModel, MetaGraphDef]:
+    """Returns the proto of a model, and its one MetaGraphDef.
+
+    Args:
+      graph: the frozen object graph, signatures included.
+      signatures: the signatures by key.
+      assets: the model's files.
+      options: SaveOptions.
+    """
+    aliases = options.aliases()
+    concretes = [node.obj for node in graph.nodes if isinstance(node.obj, ConcreteFunction)]
+    _check_captures(graph, concretes)
+    functions = export_functions([*concretes, *_concrete_functions(aliases)])
+    main = MainGraph()
+    main.add_state(graph, assets.assets)
+    for asset_id, index in assets.indices.items():
+        main.tensors[asset_id] = main.asset_nodes[index]
+    model = SavedModel(saved_model_schema_version=SCHEMA_VERSION)
+    meta_graph = model.meta_graphs.add()
+    for key, definition in main.add_signatures(signatures, functions).items():
+        meta_graph.signature_def[key].CopyFrom(definition)
+    meta_graph.signature_def[INIT_OP_SIGNATURE_KEY].CopyFrom(main.add_init_op())
+    _add_saver(meta_graph, main, graph)
+    meta_graph.graph_def.CopyFrom(main.finish(functions))
+    exported = ExportedGraph(functions, main.constants, assets.indices, main.variables)
+    meta_graph.object_graph_def.CopyFrom(export_objects(graph, exported))
+    for name, node in zip(assets.names, main.asset_nodes, strict=True):
+        asset_file = meta_graph.asset_file_def.add(filename=name)
+        asset_file.tensor_info.name = f"{node}:0"
+    _add_meta_info(meta_graph, functions, aliases, options)
+    return model, meta_graph
+
+
+def _check_captures(graph: ObjectGraph, concretes: list[ConcreteFunction]) -> None:
+    problems = []
+    for concrete in concretes:
+        for capture in concrete.captures:
+            if capture not in graph:
+                name = getattr(capture, "name", None)
+                what = type(capture).__name__ if name is None else f"Variable {name!r}"
+                problems.append(f"{graph.path_of(concrete)} ({concrete.name}) uses {what}")
+    if problems:
+        raise UntrackedDependencyError(
+            "Functions use state that can't be reached from the saved root. Assign it to an "
+            "attribute of the root or of an object that can be reached.\n  "
+            + "\n  ".join(dict.fromkeys(problems))
+        )
+
+
+def _concrete_functions(aliases: dict[str, list[Any]]) -> list[ConcreteFunction]:
+    return [
+        concrete
+        for functions in aliases.values()
+        for function in functions
+        for concrete in _concretes_of(function)
+    ]
+
+
+def _concretes_of(function: Function | ConcreteFunction) -> tuple[ConcreteFunction, ...]:
+    return (function,) if isinstance(function, ConcreteFunction) else function.concrete_functions
+
+
+def _add_saver(meta_graph: MetaGraphDef, main: MainGraph, graph: ObjectGraph) -> None:
+    proto: TrackableObjectGraph = encode_object_graph(graph).proto
+    meta_graph.saver_def.CopyFrom(main.add_saver(graph, serialize(proto), OBJECT_GRAPH_KEY))
+
+
+def _add_meta_info(
+    meta_graph: MetaGraphDef,
+    functions: ExportedFunctions,
+    aliases: dict[str, list[Any]],
+    options: SaveOptions,
+) -> None:
+    info = meta_graph.meta_info_def
+    info.tags.extend([SERVING, *(options.extra_tags or ())])
+    info.stripped_default_attrs = True
+    ops = {node.op for node in meta_graph.graph_def.node}
+    for definition in functions.library.values():
+        ops.update(node.op for node in definition.node_def)
+    info.stripped_op_list.CopyFrom(stripped_op_list(ops - functions.library.keys()))
+    for alias, aliased in aliases.items():
+        for function in aliased:
+            for concrete in _concretes_of(function):
+                info.function_aliases[functions.name_of(concrete)] = alias
+
+
+def _too_large(size: int, meta_graph: MetaGraphDef) -> str:
+    nodes = sorted(
+        (node for node in meta_graph.graph_def.node if node.op == "Const"),
+        key=lambda node: -node.ByteSize(),
+    )
+    largest = ", ".join(f"{node.name} ({node.ByteSize():,} bytes)" for node in nodes[:5])
+    return (
+        f"saved_model.pb would have {size:,} bytes, more than its format can hold. Make large "
+        f"arrays that functions close over Variables; the largest constants: {largest}."
+    )
+
+
+def _write_file(path: str, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
