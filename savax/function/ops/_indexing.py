@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from savax.function.ops._sizes import as_index, clamp, is_known
+from savax.function.ops._sizes import as_index, at_least, clamp, is_known
 from savax.function.ops._slices import iota
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def index_columns(g: GraphBuilder, indices: Symbol) -> list[Symbol]:
     count = int(indices.shape[-1])
     if indices.constant is not None:
         columns = np.moveaxis(indices.constant, -1, 0)
-        return [as_index(g, g.const(np.ascontiguousarray(column))) for column in columns]
+        return [as_index(g, g.const(np.array(column))) for column in columns]
     node = indices.node
     # `x[i, j]` joins its columns first: take them from there.
     if node is not None and node.op == "ConcatV2" and len(node.inputs) == count + 1:
@@ -39,6 +39,8 @@ def index_columns(g: GraphBuilder, indices: Symbol) -> list[Symbol]:
 def without_last_axis(g: GraphBuilder, column: Symbol) -> Symbol:
     """Drops a last axis of size 1, undoing the step that added it if there was one."""
     target = column.shape[:-1]
+    if not target and column.scalar is not None:
+        return column.scalar
     node = column.node
     if node is not None and node.op in ("Reshape", "ExpandDims"):
         source = node.inputs[0]
@@ -51,9 +53,12 @@ def without_last_axis(g: GraphBuilder, column: Symbol) -> Symbol:
 
 def in_bounds(g: GraphBuilder, column: Symbol, room: Any) -> Symbol | None:
     """Returns where ``0 <= column <= room``; None if that is everywhere."""
-    if column.constant is not None and is_known(room):
-        inside = (column.constant >= 0) & (column.constant <= room)
-        return None if inside.all() else g.const(inside)
+    if column.constant is not None:
+        lowest, highest = (int(f(column.constant, initial=0)) for f in (np.min, np.max))
+        if lowest >= 0 and at_least(room, highest):
+            return None
+        if is_known(room):
+            return g.const((column.constant >= 0) & (column.constant <= room))
     zero = g.scalar(0, column)
     last = g.scalar(int(room), column) if is_known(room) else g.cast(g.dim(room), column.dtype)
     above = g.op("GreaterEqual", column, zero, shape=column.shape)
@@ -75,6 +80,8 @@ def clamped(g: GraphBuilder, column: Symbol, room: Any) -> Symbol:
     """Returns a column of starts moved into ``0..room``."""
     if column.constant is not None and is_known(room):
         return g.const(np.clip(column.constant, 0, max(int(room), 0)), column.dtype)
+    if in_bounds(g, column, room) is None:
+        return column
     return clamp(g, column, room)
 
 

@@ -11,7 +11,7 @@ from jax import core
 from savax.function.ops._sizes import as_index, at_least, clamp, is_known
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from savax.function._graph_builder import GraphBuilder, Symbol
 
@@ -22,41 +22,103 @@ def lower_slice(
     starts: Sequence[Any],
     limits: Sequence[Any],
     strides: Sequence[int] | None = None,
+    drop: Collection[int] = (),
 ) -> Symbol:
     """Writes ``operand[start:limit:stride, ...]``, each bound a number or an expression.
 
     Bounds counted from the end of an unknown dimension become negative constants, and bounds that
     only cap it stay plain numbers, as a person would write them.
+
+    Args:
+      g: the graph builder.
+      operand: what to slice.
+      starts: first position per axis.
+      limits: position behind the last per axis.
+      strides: positive steps; None: 1.
+      drop: axes of which one position is taken, and that the result doesn't have.
     """
-    strides = tuple(strides) if strides else (1,) * len(starts)
+    steps = tuple(strides) if strides else (1,) * len(starts)
+    lengths = tuple(map(_length, starts, limits, steps))
+    axes = range(len(lengths))
+    if not drop and all(length == size for length, size in zip(lengths, operand.shape)):
+        return operand
+    if any(is_known(lengths[a]) and not is_known(operand.shape[a]) for a in axes if a not in drop):
+        # StridedSlice would lose the known length: its bounds may be cut off.
+        if all(step == 1 for step in steps):
+            window = _sized_slice(g, operand, starts, lengths)
+            return g.squeeze(window, drop)
+    begin_mask = end_mask = shrink_mask = 0
     begins: list[Any] = []
     ends: list[Any] = []
-    begin_mask = end_mask = 0
-    shape = []
-    for axis, (size, start, limit, stride) in enumerate(
-        zip(operand.shape, starts, limits, strides, strict=True)
-    ):
-        shape.append(_length(start, limit, stride))
-        if is_known(start) and start == 0:
-            begin_mask |= 1 << axis
-        if limit == size:
-            end_mask |= 1 << axis
+    for axis, (size, start, limit) in enumerate(zip(operand.shape, starts, limits, strict=True)):
         begins.append(_from_end(start, size))
+        if axis in drop:
+            shrink_mask |= 1 << axis
+            first = begins[-1]
+            ends.append(first + 1 if is_known(first) else start + 1)
+            continue
+        begin_mask |= (is_known(start) and start == 0) << axis
+        end_mask |= bool(limit == size) << axis
         ends.append(0 if limit == size else _plain_limit(limit, size, start))
-    whole = (1 << len(begins)) - 1
-    if begin_mask == end_mask == whole and all(stride == 1 for stride in strides):
-        return operand
-    steps = np.array(strides, np.int32)
-    return g.op(
+    result: Symbol = g.op(
         "StridedSlice",
         operand,
         g.dims(tuple(begins)),
         g.dims(tuple(ends)),
-        steps,
+        np.array(steps, np.int32),
         begin_mask=begin_mask,
         end_mask=end_mask,
-        shape=tuple(shape),
+        shrink_axis_mask=shrink_mask,
+        shape=tuple(length for axis, length in enumerate(lengths) if axis not in drop),
     )
+    return result
+
+
+def _sized_slice(
+    g: GraphBuilder, operand: Symbol, starts: Sequence[Any], lengths: Sequence[Any]
+) -> Symbol:
+    """Writes a slice by its lengths, which TensorFlow then knows."""
+    to_the_end = [
+        -1 if not is_known(length) and start + length == size else length
+        for start, length, size in zip(starts, lengths, operand.shape, strict=True)
+    ]
+    begins, window = g.dims(tuple(starts)), g.dims(tuple(to_the_end))
+    result: Symbol = g.op("Slice", operand, begins, window, shape=tuple(lengths))
+    return result
+
+
+def squeezed_slice(g: GraphBuilder, window: Symbol, axes: Collection[int]) -> Symbol | None:
+    """Writes the squeeze of a slice as one StridedSlice that drops the axes; None if it can't."""
+    node = window.node
+    if node is None or node.op not in ("StridedSlice", "Slice"):
+        return None
+    if node.op == "StridedSlice" and (
+        node.attrs.get("shrink_axis_mask") or node.attrs.get("new_axis_mask")
+    ):
+        return None
+    operand = node.inputs[0]
+    steps = node.inputs[3].constant if node.op == "StridedSlice" else np.ones(window.ndim, np.int32)
+    starts = _vector_values(node.inputs[1])
+    if starts is None or steps is None or (steps < 1).any():
+        return None
+    starts = [
+        size + start if is_known(start) and start < 0 else start
+        for start, size in zip(starts, operand.shape, strict=True)
+    ]
+    limits = [
+        start + (length - 1) * int(step) + 1
+        for start, length, step in zip(starts, window.shape, steps, strict=True)
+    ]
+    return lower_slice(g, operand, starts, limits, [int(step) for step in steps], drop=axes)
+
+
+def _vector_values(vector: Symbol) -> list[Any] | None:
+    if vector.constant is not None:
+        return [int(value) for value in vector.constant]
+    if vector.node is None or vector.node.op != "Pack":
+        return None
+    values = [known_value(element) for element in vector.node.inputs]
+    return None if any(value is None for value in values) else values
 
 
 def _length(start: Any, limit: Any, stride: int) -> Any:

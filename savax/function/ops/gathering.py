@@ -41,7 +41,6 @@ class _Gather:
       window: length of the window per operand axis.
       collapsed: operand axes that the result doesn't have.
       offset_dims: result axes that are window axes.
-      trusted: whether the indices can't leave the operand.
     """
 
     batch: tuple[Any, ...]
@@ -87,19 +86,20 @@ def _lower_gather(
         collapsed=frozenset(d.collapsed_slice_dims),
         offset_dims=tuple(d.offset_dims),
     )
-    # Only JAX itself writes both promises, for slices that it has checked.
-    trusted = mode.name == "PROMISE_IN_BOUNDS" and indices_are_sorted and unique_indices
     if not gather.batch:
-        window = _fixed_window(g, operand, gather, trusted)
+        # JAX itself writes a constant index with a promise for slices that it has checked.
+        window = _fixed_window(g, operand, gather, mode.name == "PROMISE_IN_BOUNDS")
         if window is not None:
             return window
+    strided = _strided_window(g, operand, gather)
+    if strided is not None:
+        return strided
     rooms = {axis: operand.shape[axis] - gather.window[axis] for axis in gather.mapped}
     mask = None
     if mode.name == "FILL_OR_DROP":
         mask = all_of(g, [in_bounds(g, gather.mapped[axis], rooms[axis]) for axis in rooms])
-    if not trusted:
-        for axis, room in rooms.items():
-            gather.mapped[axis] = clamped(g, gather.mapped[axis], room)
+    for axis, room in rooms.items():  # JAX reads the nearest window, promise or not
+        gather.mapped[axis] = clamped(g, gather.mapped[axis], room)
     result = _gathered(g, operand, gather)
     if mask is None:
         return result
@@ -134,7 +134,39 @@ def _fixed_window(
                 start = start if (fixed := fixed_start(size, start, length)) is None else fixed
         starts.append(start)
     limits = [start + length for start, length in zip(starts, gather.window, strict=True)]
-    return g.squeeze(lower_slice(g, operand, starts, limits), tuple(sorted(gather.collapsed)))
+    return lower_slice(g, operand, starts, limits, drop=gather.collapsed)
+
+
+def _strided_window(g: GraphBuilder, operand: Symbol, gather: _Gather) -> Symbol | None:
+    """Writes a gather at constant, evenly spaced positions of one axis as a strided slice."""
+    if len(gather.batch) != 1 or gather.batching or not gather.mapped:
+        return None
+    starts, steps = [0] * operand.ndim, [1] * operand.ndim
+    along = None
+    for axis, column in gather.mapped.items():
+        if column.constant is None or not column.constant.size:
+            return None
+        spacing = set(np.diff(column.constant).tolist())
+        starts[axis] = int(column.constant[0])
+        if spacing - {0}:
+            if along is not None or len(spacing) > 1 or min(spacing) < 0:
+                return None
+            along, steps[axis] = axis, spacing.pop()
+        room = operand.shape[axis] - gather.window[axis]
+        if starts[axis] < 0 or not at_least(room, int(column.constant[-1])):
+            return None
+    if along is None or along not in gather.collapsed:
+        return None
+    limits = [start + length for start, length in zip(starts, gather.window, strict=True)]
+    limits[along] = int(gather.mapped[along].constant[-1]) + 1  # type: ignore[index]
+    drop = gather.collapsed - {along}
+    result = lower_slice(g, operand, starts, limits, steps, drop=drop)
+    labels: list[_Label] = [
+        ("batch", 0) if axis == along else ("axis", axis)
+        for axis in range(operand.ndim)
+        if axis not in drop
+    ]
+    return _arranged(g, result, labels, gather)
 
 
 def _gathered(g: GraphBuilder, operand: Symbol, gather: _Gather) -> Symbol:
