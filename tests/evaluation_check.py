@@ -80,8 +80,8 @@ def check_evaluation(
     groups = [len(group) for group in arrays]
 
     def call(*tensors: Any) -> Any:
-        tensors = _grouped(tensors, groups, is_list)
-        return getattr(tf.raw_ops, op)(**dict(zip(names, tensors, strict=True)), **attrs)
+        values = _grouped(tensors, groups, is_list)
+        return getattr(tf.raw_ops, op)(**dict(zip(names, values, strict=True)), **attrs)
 
     traced = tf.function(call).get_concrete_function(
         *[tf.TensorSpec(a.shape, tf.string if a.dtype == object else a.dtype) for a in flat]

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import numpy as np
-from jax.extend.core import get_opaque_trace_state, take_current_trace
+from jax.core import Tracer
 
 from savax.errors import (
     CorruptSavedModelError,
     DTypeMismatchError,
+    SignatureMismatchError,
     TracingError,
     VariableWriteError,
 )
 from savax.function._plan import Plan, PlanLibrary
 from savax.function._plan_values import NeedsValue, ResourceHandle, array_value
 from savax.function._walk import Store, Walk
-from savax.trackable import Asset, Constant, Trackable, Variable
-from savax.trackable._frames import current_frame
+from savax.function._x64 import concrete_64, in_trace, trace_x64, x64_call, x64_enabled
+from savax.trackable import Asset, Constant, Trackable, Variable, current_frame, host_array
+from savax.types import DType, as_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from jax.extend.core import ClosedJaxpr
 
     from savax.protos import FunctionDef
-    from savax.types import DType
 
 # Larger captured constants are arguments of the compiled program, not parts of it.
 _MAX_BAKED_SIZE = 4096
 
-with take_current_trace():
-    _NO_TRACE = get_opaque_trace_state()
+# In a concrete run, integer arguments up to this size are taken for sizes and indices.
+_MAX_KNOWN_SIZE = 64
+
+_Results: TypeAlias = "tuple[list[Any], list[Any]]"
 
 
 class LoadedBody:
@@ -53,6 +58,11 @@ class LoadedBody:
         self.captures: tuple[Trackable, ...] = tuple(captures)
         self._library = library if isinstance(library, PlanLibrary) else PlanLibrary(library)
         self._program: _Program | None = None
+
+    @property
+    def functions(self) -> Mapping[str, FunctionDef]:
+        """All functions of the model, by name."""
+        return self._library.functions
 
     def run(self, flat_arguments: Sequence[Any]) -> list[Any]:
         """Computes the flat results; reads and assigns the captured Variables.
@@ -96,8 +106,11 @@ class _Program:
         self._writes: list[tuple[Variable, ResourceHandle]] = []
         for position, capture in enumerate(captures):
             self._bind(position, capture)
+        self._num_values = len(self._reads)
+        self._large = [array for _, array in self._arrays]
         self._jitted = jax.jit(self._compute)
-        self._concrete = plan.has_strings
+        self._needs_values = plan.has_strings
+        self._scopes: dict[Any, tuple[ClosedJaxpr, Any]] = {}
 
     def _bind(self, position: int, capture: Trackable) -> None:
         index = self._num_args + position
@@ -125,62 +138,112 @@ class _Program:
     def __call__(self, flat_arguments: Sequence[Any]) -> list[Any]:
         dtypes = self._dtypes
         if len(flat_arguments) != len(dtypes):
-            raise DTypeMismatchError(
+            raise SignatureMismatchError(
                 f"The function {self._plan.name!r} takes {len(dtypes)} tensors, "
                 f"got {len(flat_arguments)}."
             )
         arguments = [
-            value
-            if getattr(value, "dtype", None) is dtype
-            else _converted(value, self._plan.arg_dtypes[i], self._plan.arg_names[i])
+            value if getattr(value, "dtype", None) is dtype else self._converted(value, i)
             for i, (value, dtype) in enumerate(zip(flat_arguments, dtypes, strict=True))
         ]
+        run = self._run_traced if in_trace() else self._run
         if not self._writes:
-            return self._run(arguments)[0]
-        self._check_writable()
+            return run(arguments)[0]
+        if current_frame() is None and run == self._run_traced:
+            raise self._write_error()
         with self._library.write_lock:
-            outputs, values = self._run(arguments)
+            outputs, values = run(arguments)
             for (variable, _), value in zip(self._writes, values, strict=True):
                 variable.assign(value)
         return outputs
 
-    def _check_writable(self) -> None:
-        if current_frame() is None and get_opaque_trace_state() != _NO_TRACE:
-            names = ", ".join(repr(variable.name) for variable, _ in self._writes)
-            raise VariableWriteError(
-                f"The loaded function {self._plan.name!r} assigns {names}, which can't take effect "
-                "under jax.jit, jax.grad or another transformation of JAX outside savax. Call it "
-                "from a savax.function, or use savax.value_and_grad."
+    def _converted(self, value: Any, i: int) -> Any:
+        """Returns an argument as an array of its dtype, or of another width of the same kind."""
+        dtype, name = self._plan.arg_dtypes[i], self._plan.arg_names[i]
+        if dtype.name in ("resource", "variant"):
+            return value
+        if not hasattr(value, "dtype") or dtype.name == "string":
+            return host_array(value, dtype)
+        if not same_kind(as_dtype(value.dtype), dtype):
+            raise DTypeMismatchError(
+                f"Argument {name!r} of {self._plan.name!r}: expected {dtype.name}, "
+                f"found {value.dtype}."
             )
+        # A JAX array is cast inside the program, where 64-bit types are on.
+        return value if isinstance(value, jax.Array) else np.asarray(value, dtype.numpy_dtype)
 
-    def _run(self, arguments: list[Any]) -> tuple[list[Any], list[Any]]:
-        values = [variable.value for variable in self._reads]
-        arrays = [array for _, array in self._arrays]
-        if self._plan.uses_64_bit and not jax.config.jax_enable_x64:
+    def _operands(self, arguments: list[Any]) -> list[Any]:
+        return [*[variable.value for variable in self._reads], *self._large, *arguments]
+
+    def _run(self, arguments: list[Any]) -> _Results:
+        """Runs outside of any trace."""
+        operands = self._operands(arguments)
+        if self._plan.uses_64_bit and not x64_enabled():
             with jax.enable_x64(True):
-                return self._dispatch(values, arrays, arguments)
-        return self._dispatch(values, arrays, arguments)
+                return self._run_operands(operands)
+        return self._run_operands(operands)
 
-    def _dispatch(
-        self, values: list[Any], arrays: list[Any], arguments: list[Any]
-    ) -> tuple[list[Any], list[Any]]:
-        if not self._concrete:
+    def _run_operands(self, operands: list[Any]) -> _Results:
+        if not self._needs_values:
             try:
-                return self._jitted(values, arrays, arguments)
-            except NeedsValue as signal:
-                if get_opaque_trace_state() != _NO_TRACE:
-                    raise self._tracing_error(signal) from None
-                self._concrete = True
+                return self._jitted(*operands)  # type: ignore[no-any-return]
+            except NeedsValue:
+                self._needs_values = True
         try:
-            outputs, written = self._compute(values, arrays, arguments)
+            outputs, written = self._compute(*[_known_if_small(value) for value in operands])
         except NeedsValue as signal:
             raise self._tracing_error(signal) from None
         return [_result(value) for value in outputs], written
 
-    def _compute(
-        self, values: list[Any], arrays: list[Any], arguments: list[Any]
-    ) -> tuple[list[Any], list[Any]]:
-        """Walks the plan; traced once for each set of shapes by ``jax.jit``."""
+    def _run_traced(self, arguments: list[Any]) -> _Results:
+        """Runs inside a trace; what isn't traced itself stays known."""
+        operands = self._operands(arguments)
+        try:
+            if not self._needs_values:
+                try:
+                    return self._staged(self._jitted, operands)
+                except NeedsValue:
+                    pass
+            return self._staged_partly(operands)
+        except NeedsValue as signal:
+            raise self._tracing_error(signal) from None
+
+    def _staged_partly(self, operands: list[Any]) -> _Results:
+        traced = [isinstance(value, Tracer) for value in operands]
+        known = [_known_if_small(value) for value in operands]
+
+        def compute(*tracers: Any) -> _Results:
+            rest = iter(tracers)
+            outputs, written = self._compute(
+                *[next(rest) if t else k for t, k in zip(traced, known, strict=True)]
+            )
+            hosted[:] = [x if is_host_value(x) else None for x in outputs]
+            return [None if is_host_value(x) else x for x in outputs], written
+
+        hosted: list[Any] = []
+        tracers = [value for value, t in zip(operands, traced, strict=True) if t]
+        outputs, written = self._staged(compute, tracers)
+        return [h if h is not None else x for h, x in zip(hosted, outputs, strict=True)], written
+
+    def _staged(self, compute: Callable[..., _Results], operands: list[Any]) -> _Results:
+        if not self._plan.uses_64_bit or x64_enabled():
+            return compute(*operands)
+        operands = [concrete_64(value) for value in operands]
+        if compute is not self._jitted:
+            jaxpr, tree = trace_x64(compute, *operands)
+        else:
+            key = tuple((value.shape, value.dtype) for value in operands)
+            if key not in self._scopes:
+                self._scopes[key] = trace_x64(compute, *operands)
+            jaxpr, tree = self._scopes[key]
+        results: _Results = jax.tree.unflatten(tree, x64_call(jaxpr, *operands))
+        return results
+
+    def _compute(self, *operands: Any) -> _Results:
+        """Walks the plan on values of Variables, large constants and arguments, in this order."""
+        values = operands[: self._num_values]
+        arrays = operands[self._num_values : self._num_values + len(self._arrays)]
+        arguments = operands[self._num_values + len(self._arrays) :]
         bound = list(self._bound)
         for (position, _), array in zip(self._arrays, arrays, strict=True):
             bound[position] = array
@@ -188,10 +251,19 @@ class _Program:
             {h: v for h, v in zip(self._read_handles, values, strict=True) if v is not None}
         )
         walk = Walk(self._library, store)
-        outputs = walk.run(self._plan, [*arguments, *bound])
+        cast = [_cast(x, dtype) for x, dtype in zip(arguments, self._dtypes, strict=True)]
+        outputs = walk.run(self._plan, [*cast, *bound])
         return [array_value(value) for value in outputs], [
             store.values[handle] for _, handle in self._writes
         ]
+
+    def _write_error(self) -> VariableWriteError:
+        names = ", ".join(repr(variable.name) for variable, _ in self._writes)
+        return VariableWriteError(
+            f"The loaded function {self._plan.name!r} assigns {names}, which can't take effect "
+            "under jax.jit, jax.grad or another transformation of JAX outside savax. Call it "
+            "from a savax.function, or use savax.value_and_grad."
+        )
 
     def _tracing_error(self, signal: NeedsValue) -> TracingError:
         return TracingError(
@@ -200,24 +272,42 @@ class _Program:
         )
 
 
-def _converted(value: Any, dtype: DType, name: str) -> Any:
-    """Returns an argument in the dtype that the function has for it."""
-    if dtype.name in ("resource", "variant"):
-        return value
-    if not hasattr(value, "dtype"):
-        return np.asarray(value, dtype.numpy_dtype)
-    wanted = dtype.numpy_dtype
-    if dtype.name == "string":
+def same_kind(found: DType, wanted: DType) -> bool:
+    """Whether an argument may be cast without asking: floats to floats, integers to integers."""
+    return (
+        (found.is_floating and wanted.is_floating)
+        or (found.is_integer and wanted.is_integer)
+        or (found.is_complex and wanted.is_complex)
+        or found.numpy_dtype == wanted.numpy_dtype
+    )
+
+
+def is_host_value(value: Any) -> bool:
+    """Whether a result is no array that a trace could hold: strings, handles."""
+    return isinstance(value, ResourceHandle) or (
+        isinstance(value, np.ndarray) and value.dtype == np.dtype(object)
+    )
+
+
+def _cast(value: Any, dtype: np.dtype[Any]) -> Any:
+    if isinstance(value, jax.Array) and value.dtype != dtype:
+        return jax.lax.convert_element_type(value, dtype)
+    return value
+
+
+def _known_if_small(value: Any) -> Any:
+    """Returns small concrete integers as numpy arrays: sizes and indices, so that they fold."""
+    if isinstance(value, np.generic):
         return np.asarray(value)
-    if value.dtype == wanted:
+    if isinstance(value, Tracer) or not isinstance(value, jax.Array):
         return value
-    if value.dtype.kind != wanted.kind and {value.dtype.kind, wanted.kind} - {"f", "V"}:
-        raise DTypeMismatchError(f"Argument {name!r}: expected {dtype.name}, found {value.dtype}.")
-    return value.astype(wanted)
+    return (
+        np.asarray(value) if value.size <= _MAX_KNOWN_SIZE and value.dtype.kind in "iub" else value
+    )
 
 
 def _result(value: Any) -> Any:
     """Returns a result as a JAX array, where one can hold it."""
-    if isinstance(value, np.ndarray) and value.dtype != object:
+    if isinstance(value, np.ndarray) and value.dtype != np.dtype(object):
         return jax.numpy.asarray(value)
     return value

@@ -88,7 +88,7 @@ class PartialVector:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the array."""
-        return self.elements.shape
+        return tuple(self.elements.shape)
 
     def stacked(self) -> Any:
         """Returns the whole as one traced array."""
