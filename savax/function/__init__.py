@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from savax.function import _arrays  # noqa: F401 - installs what Variables need to know of JAX
 from savax.function._arguments import unique_names
+from savax.function._body_lowering import lower_function, reachable_functions, renamed_function
 from savax.function._concrete import Body, ConcreteFunction
 from savax.function._evaluation import LoadedBody
 from savax.function._execution import TracedExecution
@@ -27,7 +28,10 @@ __all__ = [
     "LoadedBody",
     "PlanLibrary",
     "TracedExecution",
+    "reachable_functions",
     "function",
+    "lower_function",
+    "renamed_function",
     "stripped_op_list",
     "unique_names",
 ]

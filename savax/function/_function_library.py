@@ -10,6 +10,7 @@ from savax.function._graph_writer import (
     NodeEncoder,
     UniqueNames,
     legal_argument_name,
+    legal_function_name,
     legal_node_name,
 )
 from savax.function._op_schemas import op_schema
@@ -20,9 +21,15 @@ if TYPE_CHECKING:
 
     from savax.types import Shape
 
+# Function names may start with underscores, unlike those of nodes.
+_ILLEGAL = re.compile(r"[^A-Za-z0-9_.]+")
+
 
 class FunctionLibrary:
     """The functions that one save writes.
+
+    Args:
+      first_number: the lowest number that ``unique_name`` may use.
 
     Attributes:
       functions: FunctionDefs by name.
@@ -30,18 +37,18 @@ class FunctionLibrary:
       shared: functions that are called from several places, by what they compute.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first_number: int = 0) -> None:
         self.functions: dict[str, FunctionDef] = {}
         self.encoder = NodeEncoder()
         self.shared: dict[Any, Any] = {}
-        self._number = 0
+        self._number = first_number
 
     def unique_name(self, base: str) -> str:
         """Returns ``<base>_<number>`` with a number that no other function of the library has.
 
         TensorFlow's fingerprint of a SavedModel needs the number, and that it is unique.
         """
-        name = f"{legal_node_name(base)}_{self._number}"
+        name = f"{legal_function_name(base)}_{self._number}"
         self._number += 1
         return name
 

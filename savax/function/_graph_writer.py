@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 # What TensorFlow accepts in node names, beside the rule for the first character.
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_.\\/>-]+")
+_ILLEGAL_IN_FUNCTION = re.compile(r"[^A-Za-z0-9_]+")
 _ILLEGAL_ARGUMENT = re.compile(r"[^a-z0-9_]+")
+
+# Kinds of attributes that every node may have and no schema declares.
+_UNDECLARED = {"_output_shapes": "list(shape)"}
 
 
 def legal_node_name(name: str) -> str:
@@ -23,6 +27,11 @@ def legal_node_name(name: str) -> str:
     if not legal:
         return "node"
     return legal if legal[0].isalnum() or legal[0] == "." else f"n{legal}"
+
+
+def legal_function_name(name: str) -> str:
+    """Returns a name as near to the given one as TensorFlow's rules for functions allow."""
+    return _ILLEGAL_IN_FUNCTION.sub("_", name) or "function"
 
 
 def legal_argument_name(name: str) -> str:
@@ -83,7 +92,7 @@ class NodeEncoder:
         node.input.extend(inputs)
         for key, value in attrs.items():
             declared = None if schema is None else schema.attrs.get(key)
-            encoded = self._attr(value, None if declared is None else declared.kind)
+            encoded = self._attr(value, _UNDECLARED.get(key) if declared is None else declared.kind)
             if declared is None or declared.default is None or encoded != declared.default:
                 node.attr[key].CopyFrom(encoded)
 

@@ -71,11 +71,12 @@ class PlanLibrary:
       functions: FunctionDefs by name. They must not change afterwards.
 
     Attributes:
+      functions: FunctionDefs by name.
       write_lock: held while a call reads, computes and writes back Variables.
     """
 
     def __init__(self, functions: Mapping[str, FunctionDef]) -> None:
-        self._functions = functions
+        self.functions = functions
         self._plans: dict[str, Plan] = {}
         self._lock = threading.Lock()
         self.write_lock = threading.RLock()
@@ -129,7 +130,7 @@ class PlanLibrary:
         return self._plans[name]
 
     def _body(self, name: str, path: Sequence[str]) -> GraphBody:
-        function = self._functions.get(name)
+        function = self.functions.get(name)
         if function is None:
             caller = f", which {path[-1]!r} calls" if path else ""
             raise CorruptSavedModelError(f"The model has no function {name!r}{caller}.")
@@ -138,7 +139,7 @@ class PlanLibrary:
                 f"The function {path[0]!r} nests calls more than {_MAX_CALL_DEPTH} deep, "
                 f"down to {name!r}."
             )
-        return order_nodes(function, self._functions)
+        return order_nodes(function, self.functions)
 
     def _finish(self, body: GraphBody) -> Plan:
         callees = {callee: self._plans[callee] for callee in body.callees}

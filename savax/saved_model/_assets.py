@@ -6,10 +6,13 @@ import dataclasses
 import filecmp
 import os
 import shutil
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from savax.errors import NotFoundError
 from savax.trackable import Asset, ObjectGraph
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclasses.dataclass(frozen=True)

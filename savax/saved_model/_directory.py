@@ -12,11 +12,10 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from savax.errors import PublishError
 from savax.trackable.bundle import fsync_directory, work_directory
-from savax.types import PathLike
 from savax.types._paths import (
     ASSETS_DIRECTORY,
     DEBUG_DIRECTORY,
@@ -26,6 +25,11 @@ from savax.types._paths import (
     SAVED_MODEL_PBTXT,
     VARIABLES_DIRECTORY,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from savax.types import PathLike
 
 # Entries of a model directory that a save replaces or removes; all others are kept.
 _OWNED_FOLDERS = (VARIABLES_DIRECTORY, ASSETS_DIRECTORY, DEBUG_DIRECTORY)

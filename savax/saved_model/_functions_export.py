@@ -12,8 +12,8 @@ from savax.function import (
     FunctionLibrary,
     LoadedBody,
     TracedExecution,
-    called_functions,
     lower_function,
+    reachable_functions,
     renamed_function,
 )
 from savax.protos import FunctionDef, FunctionRef, encode_attr
@@ -94,14 +94,14 @@ def _first_free_number(loaded: Iterable[ConcreteFunction]) -> int:
     numbers = [0]
     for concrete in loaded:
         assert isinstance(concrete.body, LoadedBody)
-        matches = (_NUMBER.search(name) for name in concrete.body.library)
+        matches = (_NUMBER.search(name) for name in concrete.body.functions)
         numbers += [int(match.group(1)) + 1 for match in matches if match]
     return max(numbers)
 
 
 def _add_loaded(library: FunctionLibrary, body: LoadedBody) -> str:
     """Adds a loaded function and all that it calls; two models' equal names get new ones."""
-    functions = called_functions(body.function_name, body.library)
+    functions = reachable_functions(body.function_name, body.functions)
     taken = {
         name: library.unique_name(_NUMBER.sub("", name))
         for name, definition in functions.items()

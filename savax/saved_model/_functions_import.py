@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from savax.errors import CorruptSavedModelError
 from savax.function import ConcreteFunction, FunctionSpec, LoadedBody, PlanLibrary
 from savax.protos import FunctionSpec as FunctionSpecProto
 from savax.protos import GraphDef, SavedBareConcreteFunction, SavedObjectGraph, decode_structure
-from savax.trackable import Trackable
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from savax.trackable import Trackable
 
 _JIT_COMPILE = {
     FunctionSpecProto.JitCompile.ON: True,
@@ -127,6 +129,6 @@ def import_function_spec(proto: FunctionSpecProto, name: str) -> FunctionSpec:
             jit_compile=_JIT_COMPILE.get(proto.jit_compile),
         )
     except (AttributeError, TypeError) as error:
-        raise CorruptSavedModelError(f"The parameters of {name!r} can't be read: {error}.") from error
-
-
+        raise CorruptSavedModelError(
+            f"The parameters of {name!r} can't be read: {error}."
+        ) from error

@@ -6,8 +6,7 @@ State and constants as nodes, a call for each signature, and the parts that rest
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,18 +25,21 @@ from savax.saved_model._constants import (
     INIT_OP_SIGNATURE_KEY,
     PREDICT_METHOD_NAME,
 )
-from savax.saved_model._functions_export import ExportedFunctions
-from savax.saved_model._signatures import SignatureMap
 from savax.trackable import (
     VARIABLE_VALUE,
     Asset,
     Constant,
     ObjectGraph,
-    Trackable,
     Variable,
     host_array,
 )
 from savax.types import DType, Shape, as_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from savax.saved_model._functions_export import ExportedFunctions
+    from savax.saved_model._signatures import SignatureMap
 
 _STRING = as_dtype("string")
 _RESOURCE = as_dtype("resource")
@@ -148,13 +150,13 @@ class MainGraph:
         info.tensor_shape.unknown_rank = True
         return definition
 
-    def add_saver(self, graph: ObjectGraph, object_graph_proto: bytes, key: str) -> SaverDef:
+    def add_saver(self, graph: ObjectGraph, key: str, object_graph: Any) -> SaverDef:
         """Adds the nodes by which a session restores and saves the Variables.
 
         Args:
           graph: the frozen object graph.
-          object_graph_proto: what a checkpoint holds beside the values.
-          key: the checkpoint key of that.
+          key: the checkpoint key of the object graph's proto.
+          object_graph: the string tensor that holds it.
         """
         add = self.writer.add_node
         attrs: dict[str, Any] = {"dtype": _STRING, "shape": ()}
@@ -166,7 +168,7 @@ class MainGraph:
         ]
         keys = [variable_key for _, variable_key in variables]
         dtypes = [variable.dtype for variable, _ in variables]
-        proto = self._strings("Const", np.array(object_graph_proto, dtype=object))
+        proto = self._strings("Const", object_graph)
         reads = [f"{self.variables[id(variable)]}/Read/ReadVariableOp" for variable, _ in variables]
         inputs = [filename, self._names("SaveV2/tensor_names", [*keys, key])]
         inputs += [self._names("SaveV2/shape_and_slices", [""] * (len(keys) + 1)), *reads, proto]
@@ -231,5 +233,3 @@ def tensor_info(node: str, index: int, dtype: DType, shape: Shape) -> TensorInfo
 def _outputs_by_key(concrete: ConcreteFunction) -> list[tuple[str, Any]]:
     outputs: Mapping[str, Any] = concrete.structured_outputs
     return [(key, outputs[key]) for key in sorted(outputs)]
-
-

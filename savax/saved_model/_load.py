@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from savax.errors import CorruptSavedModelError, InvalidArgumentError, UnsupportedError
 from savax.function import Function
-from savax.protos import MetaGraphDef
 from savax.saved_model._loaded_objects import LoadedObject
 from savax.saved_model._objects_import import ObjectImporter
 from savax.saved_model._options import LoadOptions
@@ -21,8 +19,13 @@ from savax.saved_model._signatures import SIGNATURES_ATTRIBUTE, SignatureMap
 from savax.trackable import OBJECT_GRAPH_KEY, Trackable, Variable
 from savax.trackable.bundle import BundleReader
 from savax.trackable.checkpoint import decode_object_graph
-from savax.types import PathLike
 from savax.types._paths import VARIABLES_DIRECTORY, VARIABLES_FILENAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from savax.protos import MetaGraphDef
+    from savax.types import PathLike
 
 
 def load(

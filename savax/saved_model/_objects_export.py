@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 from collections import namedtuple
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from savax.errors import NotEncodableError
 from savax.function import ConcreteFunction, Function, FunctionSpec
 from savax.protos import FunctionSpec as FunctionSpecProto
 from savax.protos import SavedObject, SavedObjectGraph, encode_shape, encode_structure
-from savax.saved_model._functions_export import ExportedFunctions
 from savax.saved_model._signatures import SignatureMap
 from savax.trackable import (
     Asset,
     Constant,
     ObjectGraph,
+    Trackable,
     TrackedDict,
     TrackedList,
     TrackedOrderedDict,
     TrackedTuple,
-    Trackable,
     Variable,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from savax.saved_model._functions_export import ExportedFunctions
 
 # What TensorFlow decodes the parameters of a function from: the fields of Python's own tuple of
 # that name, with annotations always empty.

@@ -162,9 +162,7 @@ class ObjectImporter:
         """Returns a captured constant with its value from the main graph."""
         node = self._constants.get(saved.constant.operation)
         if node is None:
-            raise CorruptSavedModelError(
-                f"The graph has no constant {saved.constant.operation!r}."
-            )
+            raise CorruptSavedModelError(f"The graph has no constant {saved.constant.operation!r}.")
         return Constant(decode_tensor(node.attr["value"].tensor))
 
     def revive_asset(self, saved: SavedObject) -> Asset:

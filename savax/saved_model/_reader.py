@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from savax.errors import (
     CorruptSavedModelError,
@@ -15,8 +15,12 @@ from savax.errors import (
 )
 from savax.protos import MetaGraphDef, SavedModel, parse, parse_text
 from savax.saved_model._directory import recover
-from savax.types import PathLike
 from savax.types._paths import SAVED_MODEL_CPB, SAVED_MODEL_PB, SAVED_MODEL_PBTXT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from savax.types import PathLike
 
 _FORMS = (SAVED_MODEL_PB, SAVED_MODEL_PBTXT, SAVED_MODEL_CPB)
 
@@ -51,7 +55,9 @@ class ModelDirectory:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise UnsafePathError(f"{self.path}/{name} can't be opened: {error.strerror}.") from None
+            raise UnsafePathError(
+                f"{self.path}/{name} can't be opened: {error.strerror}."
+            ) from None
         with os.fdopen(file, "rb") as stream:
             try:
                 return stream.read()

@@ -7,7 +7,7 @@ from typing import Any
 
 from savax.errors import InvalidArgumentError, TracingError, UntrackedDependencyError
 from savax.function import ConcreteFunction, Function, stripped_op_list
-from savax.protos import MetaGraphDef, SavedModel, TrackableObjectGraph, serialize
+from savax.protos import MetaGraphDef, SavedModel, serialize
 from savax.saved_model._assets import AssetFiles, collect_assets
 from savax.saved_model._constants import INIT_OP_SIGNATURE_KEY, SCHEMA_VERSION, SERVING
 from savax.saved_model._directory import publish_directory, recover
@@ -18,12 +18,10 @@ from savax.saved_model._objects_export import ExportedGraph, export_objects
 from savax.saved_model._options import SaveOptions
 from savax.saved_model._signatures import (
     SIGNATURES_ATTRIBUTE,
-    SignatureBody,
     SignatureMap,
     canonical_signatures,
 )
 from savax.trackable import (
-    OBJECT_GRAPH_KEY,
     ObjectGraph,
     Trackable,
     current_frame,
@@ -85,12 +83,13 @@ def save(
     signature_map = _signature_map(obj, signatures)
     graph = _frozen(obj, signature_map)
     assets = collect_assets(graph)
-    model, exported = build_saved_model(graph, signature_map, assets, options)
+    encoded = encode_object_graph(graph)
+    state = object_graph_tensor(encoded.proto)
+    model = build_saved_model(graph, signature_map, assets, state, options)
     data = serialize(model)
     if len(data) > _MOST_BYTES:
-        raise InvalidArgumentError(_too_large(len(data), exported))
-    encoded = encode_object_graph(graph)
-    tensors = [*encoded.tensors, object_graph_tensor(encoded.proto)]
+        raise InvalidArgumentError(_too_large(len(data), model.meta_graphs[0]))
+    tensors = [*encoded.tensors, state]
 
     def build(directory: str) -> None:
         os.mkdir(os.path.join(directory, VARIABLES_DIRECTORY))
@@ -115,6 +114,8 @@ def _signature_map(obj: Trackable, signatures: Any) -> SignatureMap:
             "keeps for the model's signatures. Give the attribute another name, and pass "
             "signatures as the argument of save."
         )
+    if signatures is None and own is not None:
+        return own  # a loaded model keeps the signatures that it was saved with
     return canonical_signatures(obj, signatures)
 
 
@@ -123,7 +124,7 @@ def _frozen(obj: Trackable, signatures: SignatureMap) -> ObjectGraph:
     extra = [(SIGNATURES_ATTRIBUTE, signatures)]
     traced = -1
     while True:
-        graph = freeze_object_graph(_Root.of(obj), save_type="savedmodel", extra=extra)
+        graph = freeze_object_graph(obj, save_type="savedmodel", extra=extra)
         functions = [node.obj for node in graph.nodes if isinstance(node.obj, Function)]
         for function in functions:
             if function.input_signature is not None and function.python_function is not None:
@@ -136,14 +137,19 @@ def _frozen(obj: Trackable, signatures: SignatureMap) -> ObjectGraph:
 
 
 def build_saved_model(
-    graph: ObjectGraph, signatures: SignatureMap, assets: AssetFiles, options: SaveOptions
-) -> tuple[SavedModel, MetaGraphDef]:
-    """Returns the proto of a model, and its one MetaGraphDef.
+    graph: ObjectGraph,
+    signatures: SignatureMap,
+    assets: AssetFiles,
+    state: tuple[str, Any],
+    options: SaveOptions,
+) -> SavedModel:
+    """Returns the proto of a model.
 
     Args:
       graph: the frozen object graph, signatures included.
       signatures: the signatures by key.
       assets: the model's files.
+      state: key and string tensor that hold the object graph in the checkpoint.
       options: SaveOptions.
     """
     aliases = options.aliases()
@@ -159,7 +165,7 @@ def build_saved_model(
     for key, definition in main.add_signatures(signatures, functions).items():
         meta_graph.signature_def[key].CopyFrom(definition)
     meta_graph.signature_def[INIT_OP_SIGNATURE_KEY].CopyFrom(main.add_init_op())
-    _add_saver(meta_graph, main, graph)
+    meta_graph.saver_def.CopyFrom(main.add_saver(graph, *state))
     meta_graph.graph_def.CopyFrom(main.finish(functions))
     exported = ExportedGraph(functions, main.constants, assets.indices, main.variables)
     meta_graph.object_graph_def.CopyFrom(export_objects(graph, exported))
@@ -167,7 +173,7 @@ def build_saved_model(
         asset_file = meta_graph.asset_file_def.add(filename=name)
         asset_file.tensor_info.name = f"{node}:0"
     _add_meta_info(meta_graph, functions, aliases, options)
-    return model, meta_graph
+    return model
 
 
 def _check_captures(graph: ObjectGraph, concretes: list[ConcreteFunction]) -> None:
@@ -197,11 +203,6 @@ def _concrete_functions(aliases: dict[str, list[Any]]) -> list[ConcreteFunction]
 
 def _concretes_of(function: Function | ConcreteFunction) -> tuple[ConcreteFunction, ...]:
     return (function,) if isinstance(function, ConcreteFunction) else function.concrete_functions
-
-
-def _add_saver(meta_graph: MetaGraphDef, main: MainGraph, graph: ObjectGraph) -> None:
-    proto: TrackableObjectGraph = encode_object_graph(graph).proto
-    meta_graph.saver_def.CopyFrom(main.add_saver(graph, serialize(proto), OBJECT_GRAPH_KEY))
 
 
 def _add_meta_info(

@@ -162,7 +162,10 @@ def signature_function(key: str, concrete: ConcreteFunction) -> ConcreteFunction
         body,
         FunctionSpec(name=f"signature_wrapper_{concrete.name}", kwonlyargs=tuple(ordered)),
         ((), {name: specs[name] for name in ordered}),
-        {output: TensorSpec(outputs[output].dims, outputs[output].dtype, output) for output in keys},
+        {
+            output: TensorSpec(outputs[output].dims, outputs[output].dtype, output)
+            for output in keys
+        },
         ordered,
     )
 

@@ -1,0 +1,102 @@
+"""A traced body as a FunctionDef: which inputs are Variables, which constants, which arguments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from savax.errors import CorruptSavedModelError, UnsupportedError
+from savax.function._lowering import CaptureSpec, FunctionLibrary, lower_jaxpr
+from savax.function._traced_body import Capture, RankPolymorphicBody, TracedBody
+from savax.protos import FunctionDef
+from savax.trackable import Variable
+from savax.types import TensorSpec, as_dtype, as_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+def lower_function(
+    body: TracedBody | RankPolymorphicBody,
+    name: str,
+    library: FunctionLibrary,
+    *,
+    output_names: Sequence[str] | None = None,
+) -> FunctionDef:
+    """Lowers a traced function and adds the FunctionDef to the library.
+
+    Args:
+      body: the trace.
+      name: name of the function, unique in the library.
+      library: gets the function and those that it calls.
+      output_names: names of the results.
+
+    Raises:
+      UnsupportedPrimitiveError: primitives have no lowering; all are listed.
+    """
+    if isinstance(body, RankPolymorphicBody):
+        raise UnsupportedError(f"{name}: unknown rank.")
+    specs = [
+        TensorSpec(spec.dims, spec.dtype, arg_name)
+        for spec, arg_name in zip(body.arg_specs, body.arg_names, strict=True)
+    ]
+    return lower_jaxpr(
+        body.jaxpr,
+        name,
+        library,
+        arg_specs=specs,
+        captures=[capture_spec(i, capture) for i, capture in enumerate(body.captures)],
+        written=body.written,
+        out_dtypes=[spec.dtype for spec in body.out_specs],
+        output_names=output_names,
+    )
+
+
+def capture_spec(index: int, capture: Capture) -> CaptureSpec:
+    """Returns how a capture is passed: a Variable as a resource, a constant as a value."""
+    if isinstance(capture, Variable):
+        return CaptureSpec(capture.name, capture.dtype, capture.shape)
+    array = capture.array
+    shape = as_shape(array.shape)
+    return CaptureSpec(f"constant_{index}", as_dtype(array.dtype), shape, is_variable=False)
+
+
+def reachable_functions(name: str, functions: Mapping[str, FunctionDef]) -> dict[str, FunctionDef]:
+    """Returns a function and all functions that it leads to, by name."""
+    found: dict[str, FunctionDef] = {}
+    queue = [name]
+    while queue:
+        current = queue.pop()
+        if current in found:
+            continue
+        definition = functions.get(current)
+        if definition is None:
+            raise CorruptSavedModelError(f"The function {current!r} isn't in the library.")
+        found[current] = definition
+        for node in definition.node_def:
+            if node.op in functions:
+                queue.append(node.op)
+            for attr in node.attr.values():
+                called = [attr.func.name] if attr.HasField("func") else []
+                called += [function.name for function in attr.list.func]
+                queue.extend(called_name for called_name in called if called_name in functions)
+    return found
+
+
+def renamed_function(definition: FunctionDef, names: Mapping[str, str]) -> FunctionDef:
+    """Returns a copy of a function in which functions go by other names.
+
+    Args:
+      definition: the function.
+      names: old name to new one.
+    """
+    renamed = FunctionDef()
+    renamed.CopyFrom(definition)
+    renamed.signature.name = names.get(renamed.signature.name, renamed.signature.name)
+    for node in renamed.node_def:
+        node.op = names.get(node.op, node.op)
+        for attr in node.attr.values():
+            if attr.HasField("func"):
+                attr.func.name = names.get(attr.func.name, attr.func.name)
+            for function in attr.list.func:
+                function.name = names.get(function.name, function.name)
+    return renamed
