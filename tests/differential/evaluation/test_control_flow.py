@@ -30,8 +30,6 @@ def test_static_if_walks_only_the_taken_branch():
         return tf.cond(
             tf.equal(tf.shape(x)[0], 2), lambda: x + 1.0, lambda: tf.reshape(x[:, 0], [7, 1])
         )
-            tf.equal(tf.shape(x)[0], 2), lambda: x + 1.0, lambda: tf.reshape(x[:, 0], [7, 1])
-        )
 
     check_function(_concrete(f, _spec([None, 3])), X)
 
