@@ -73,6 +73,13 @@ def shape_mismatch(found: Shape, expected: Shape, name: str | None) -> ShapeMism
     )
 
 
+def without_value(name: str) -> InvalidArgumentError:
+    """Returns the error for reading a Variable that has no value yet."""
+    return InvalidArgumentError(
+        f"Variable {name!r} has no value yet: restore a checkpoint or assign one."
+    )
+
+
 def escaped_tracer(what: str, name: str) -> EscapedTracerError:
     """Returns the error for a value that would outlive its trace."""
     return EscapedTracerError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
 from savax.errors import InvalidArgumentError, TrackingError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from savax.types import TensorSpec
 
@@ -109,6 +109,10 @@ class Trackable:
     def _serialize_to_tensors(self) -> Mapping[str, Any]:
         """Returns this object's own tensors, by attribute name, as arrays or what numpy takes."""
         return {}
+
+    def _tensor_names(self) -> Collection[str]:
+        """Returns the names of this object's own tensors; it may not have values for them yet."""
+        return self._serialize_to_tensors().keys()
 
     def _restore_from_tensors(self, restored_tensors: Mapping[str, Any]) -> None:
         """Takes over values from a checkpoint.

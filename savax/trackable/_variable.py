@@ -18,6 +18,7 @@ from savax.trackable._assignment import (
     escaped_tracer,
     initial_array,
     shape_mismatch,
+    without_value,
 )
 from savax.trackable._base import Trackable
 from savax.trackable._frames import current_frame
@@ -34,7 +35,7 @@ from savax.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 VARIABLE_VALUE = "VARIABLE_VALUE"  # the attribute name that TensorFlow's checkpoints use
 
@@ -264,7 +265,7 @@ class Variable(ArrayAttributes, Trackable):
         if self._converted:
             return value
         if value is None:
-            raise self._without_value()
+            raise without_value(self._name)
         if self._dtype.size == 0:
             return value
         converted = BACKEND.convert(value)
@@ -277,13 +278,8 @@ class Variable(ArrayAttributes, Trackable):
     def _host_value(self) -> np.ndarray[Any, Any]:
         """Returns the stored value as a numpy array that nobody may change."""
         if self._stored is None:
-            raise self._without_value()
+            raise without_value(self._name)
         return np.asarray(self._stored)
-
-    def _without_value(self) -> InvalidArgumentError:
-        return InvalidArgumentError(
-            f"Variable {self._name!r} has no value yet: restore a checkpoint or assign one."
-        )
 
     def _set_host_value(self, value: np.ndarray[Any, Any]) -> None:
         """Keeps an array of this Variable's dtype without a copy, on the host until it is read."""
@@ -298,8 +294,11 @@ class Variable(ArrayAttributes, Trackable):
 
     def _serialize_to_tensors(self) -> Mapping[str, Any]:
         if self._stored is None:
-            raise self._without_value()
+            raise without_value(self._name)
         return {VARIABLE_VALUE: self._stored}
+
+    def _tensor_names(self) -> Collection[str]:
+        return (VARIABLE_VALUE,)
 
     def _restore_from_tensors(self, restored_tensors: Mapping[str, Any]) -> None:
         self._set_host_value(restored_tensors[VARIABLE_VALUE])

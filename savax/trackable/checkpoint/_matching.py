@@ -39,6 +39,7 @@ class Awaited:
 
     parent: Trackable
     name: str
+    path: str
     stored_id: int
 
 
@@ -86,8 +87,8 @@ def match_objects(
         node_id, stored_id = pending.popleft()
         obj = graph.nodes[node_id].obj
         match.pairs.setdefault(stored_id, []).append(obj)
+        path = prefix + graph.path_of(node_id).removeprefix("root")
         if owners.setdefault(node_id, stored_id) == stored_id:
-            path = prefix + graph.path_of(node_id).removeprefix("root")
             _assign(obj, path, stored_id, stored, match)
         elif stored.keys_of(stored_id):
             match.shadowed.append(stored_id)
@@ -97,7 +98,8 @@ def match_objects(
         for child in stored.nodes[stored_id].children:
             if child.local_name not in children:
                 if stored.holds_values(child.node_id):
-                    match.awaited.append(Awaited(obj, child.local_name, child.node_id))
+                    name = child.local_name
+                    match.awaited.append(Awaited(obj, name, f"{path}.{name}", child.node_id))
                 continue
             pair = (children[child.local_name], child.node_id)
             if pair not in visited:
@@ -112,7 +114,7 @@ def _assign(obj: Trackable, path: str, stored_id: int, stored: StoredGraph, matc
     keys = stored.keys_of(stored_id)
     if not keys:
         return
-    known = obj._serialize_to_tensors().keys()
+    known = obj._tensor_names()
     match.unknown.extend((stored_id, name) for name in keys if name not in known)
     taken = {name: key for name, key in keys.items() if name in known}
     if taken:

@@ -50,7 +50,7 @@ class Restoration:
                 "TensorFlow 1 wrote them, so it can't be restored into objects. Read it with "
                 "savax.train.load_checkpoint."
             )
-        proto = decode_object_graph(self._bundle.read(OBJECT_GRAPH_KEY).item(), prefix)
+        proto = decode_object_graph(self._bundle.read(OBJECT_GRAPH_KEY), prefix)
         self.stored = StoredGraph(proto, self._bundle, prefix)
         self.objects: dict[int, list[Trackable]] = {}
         self.unused: list[tuple[int, str]] = []
@@ -81,8 +81,7 @@ class Restoration:
             self._restored[id(assignment.obj)] = assignment.obj
         self._note(match)
         for awaited in match.awaited:
-            child_path = f"{path}.{awaited.name}"
-            pending = PendingChild(self, awaited.stored_id, child_path)
+            pending = PendingChild(self, awaited.stored_id, awaited.path)
             awaited.parent._await_restoration(awaited.name, pending)
         self._num_awaited += len(match.awaited)
         if not self._num_awaited:

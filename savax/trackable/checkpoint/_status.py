@@ -88,17 +88,18 @@ class CheckpointLoadStatus(LoadStatus):
         Raises:
           IncompleteRestoreError: nothing was.
         """
-        root = self._freeze().root
+        graph = self._freeze()
         found = [obj for objects in self._restoration.objects.values() for obj in objects]
-        if all(obj is root for obj in found) and not self._restoration.was_restored(root):
-            graph = self._freeze()
-            ours = [graph.path_of(child) for _, child in graph.nodes[0].children]
-            theirs = [child.local_name for child in self._restoration.stored.nodes[0].children]
-            raise IncompleteRestoreError(
-                f"The checkpoint {self._restoration.prefix!r} has nothing in common with the "
-                f"objects: it has {theirs[:_SHOWN]!r} at its root, they have {ours[:_SHOWN]!r}."
-            )
-        return self
+        if any(obj is not graph.root for obj in found) or self._restoration.was_restored(
+            graph.root
+        ):
+            return self
+        ours = [name for name, _ in graph.nodes[0].children]
+        theirs = [child.local_name for child in self._restoration.stored.nodes[0].children]
+        raise IncompleteRestoreError(
+            f"The checkpoint {self._restoration.prefix!r} has nothing in common with the objects: "
+            f"it has {theirs[:_SHOWN]!r} at its root, they have {ours[:_SHOWN]!r}."
+        )
 
     def _unused_values(self) -> list[str]:
         restoration = self._restoration
@@ -126,7 +127,7 @@ class CheckpointLoadStatus(LoadStatus):
             for node in graph.nodes
             if node.obj is not self._exempt
             and not self._restoration.was_restored(node.obj)
-            and node.obj._serialize_to_tensors()
+            and node.obj._tensor_names()
         ]
         return _shown(missing, "objects")
 
