@@ -23,6 +23,8 @@ from savax.function._function_library import FunctionLibrary
 from savax.function._lowering import lower_jaxpr
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from savax.protos import FunctionDef
 
 
@@ -107,8 +109,48 @@ def check_lowering(
     return lowered
 
 
-def run_in_tensorflow(lowered: Lowered, leaves: list[Any]) -> list[np.ndarray[Any, Any]]:
+def check_gradients(
+    fn: Any, *args: Any, specs: Any = None, rtol: float = 1e-4, atol: float = 1e-5
+) -> Lowered:
+    """Checks that TensorFlow differentiates the lowered graph as JAX differentiates the function.
+
+    Compared are the gradients of the sum of all floating results with respect to all floating
+    arguments.
+    """
+
+    def total(*values: Any) -> Any:
+        leaves = jax.tree_util.tree_leaves(fn(*values))
+        return sum(leaf.sum() for leaf in leaves if leaf.dtype.kind == "f")
+
+    import tensorflow as tf
+
+    lowered = lower(fn, *args, specs=specs)
+    wanted = [i for i, arg in enumerate(args) if np.asarray(arg).dtype.kind == "f"]
+    expected = jax.grad(total, argnums=wanted)(*args)
+    graph = import_graph(lowered)
+    with graph.as_default():
+        outputs = [tensor for tensor in graph.outputs if tensor.dtype.is_floating]
+        found = tf.gradients(outputs, [graph.inputs[i] for i in wanted])
+        for have, want in zip(_run(graph, found, args), expected, strict=True):
+            _assert_equal(have, np.asarray(want), rtol, atol, "gradient")
+    return lowered
+
+
+def run_in_tensorflow(lowered: Lowered, leaves: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
     """Runs a lowered function in a TensorFlow session, and checks the shapes it infers."""
+    graph = import_graph(lowered)
+    for tensor, aval in zip(graph.outputs, lowered.jaxpr.out_avals, strict=True):
+        known = [dim if isinstance(dim, int) else None for dim in aval.shape]
+        inferred = tensor.shape.as_list() if tensor.shape.rank is not None else None
+        assert inferred is not None, f"{tensor.name}: TensorFlow infers no rank, expected {known}"
+        assert len(inferred) == len(known), f"{tensor.name}: {inferred} inferred, expected {known}"
+        for have, want in zip(inferred, known, strict=True):
+            assert want is None or have == want, f"{tensor.name}: {inferred}, expected {known}"
+    return _run(graph, graph.outputs, leaves)
+
+
+def import_graph(lowered: Lowered) -> Any:
+    """Returns TensorFlow's FuncGraph of a lowered function, with all functions that it calls."""
     import tensorflow as tf
     from tensorflow.core.framework import graph_pb2
     from tensorflow.python.framework import function_def_to_graph
@@ -117,27 +159,22 @@ def run_in_tensorflow(lowered: Lowered, leaves: list[Any]) -> list[np.ndarray[An
     for function in lowered.library.functions.values():
         graph_def.library.function.add().ParseFromString(function.SerializeToString())
     graph_def.versions.producer = tf.version.GRAPH_DEF_VERSION
+    name = lowered.function.signature.name
+    (main,) = (f for f in graph_def.library.function if f.signature.name == name)
     with tf.Graph().as_default():
         tf.graph_util.import_graph_def(graph_def, name="")
-        main = next(
-            f
-            for f in graph_def.library.function
-            if f.signature.name == lowered.function.signature.name
-        )
-        graph = function_def_to_graph.function_def_to_graph(main, include_library_functions=True)
-    for tensor, aval in zip(graph.outputs, lowered.jaxpr.out_avals, strict=True):
-        known = [dim if isinstance(dim, int) else None for dim in aval.shape]
-        inferred = tensor.shape.as_list() if tensor.shape.rank is not None else None
-        assert inferred is not None, f"{tensor.name}: TensorFlow infers no rank, expected {known}"
-        assert len(inferred) == len(known), f"{tensor.name}: {inferred} inferred, expected {known}"
-        for have, want in zip(inferred, known, strict=True):
-            assert want is None or have == want, f"{tensor.name}: {inferred}, expected {known}"
+        return function_def_to_graph.function_def_to_graph(main, include_library_functions=True)
+
+
+def _run(graph: Any, tensors: Sequence[Any], leaves: Sequence[Any]) -> list[Any]:
+    import tensorflow as tf
+
     feeds = {
         tensor.name: np.asarray(leaf, dtype=tensor.dtype.as_numpy_dtype)
         for tensor, leaf in zip(graph.inputs, leaves, strict=True)
     }
     with tf.compat.v1.Session(graph=graph) as session:
-        return list(session.run([tensor.name for tensor in graph.outputs], feeds))
+        return list(session.run([tensor.name for tensor in tensors], feeds))
 
 
 def _assert_equal(have: Any, want: Any, rtol: float, atol: float, what: str) -> None:

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from savax.types import Shape
 
-# Function names may start with underscores, unlike those of nodes.
-_ILLEGAL = re.compile(r"[^A-Za-z0-9_.]+")
-
 
 class FunctionLibrary:
     """The functions that one save writes.

@@ -127,7 +127,8 @@ def known_shape(shape: Iterable[Any]) -> tuple[int | None, ...]:
 
 def same_shape(a: Sequence[Any], b: Sequence[Any]) -> bool:
     """Whether two shapes are equal for all values of the symbolic dims."""
-    return a is b or (len(a) == len(b) and all(x == y for x, y in zip(a, b, strict=True)))
+    # Comparing JAX's dims is slow, and they are mostly the same object.
+    return a is b or (len(a) == len(b) and all(x is y or x == y for x, y in zip(a, b, strict=True)))
 
 
 class Graph:
