@@ -37,13 +37,8 @@ from savax.trackable._object_graph import (
 from savax.trackable._ordering import order_by_dependency
 from savax.trackable._registry import CLASS_REGISTRY, ClassRegistry, register_serializable
 from savax.trackable._state_tree import TrackedState
-from savax.trackable._variable import (
-    VARIABLE_VALUE,
-    Variable,
-    VariableAggregation,
-    VariableRef,
-    VariableSynchronization,
-)
+from savax.trackable._variable import VARIABLE_VALUE, Variable, VariableRef
+from savax.trackable._variable_properties import VariableAggregation, VariableSynchronization
 
 __all__ = [
     "CLASS_REGISTRY",

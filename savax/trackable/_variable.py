@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -20,13 +19,15 @@ from savax.trackable._assignment import (
     shape_mismatch,
     without_value,
 )
-from savax.trackable._base import Trackable
 from savax.trackable._frames import current_frame
 from savax.trackable._name_scope import scoped_name
+from savax.trackable._variable_properties import (
+    VariableAggregation,
+    VariableProperties,
+    VariableSynchronization,
+)
 from savax.types import (
-    DType,
     DTypeLike,
-    Shape,
     TensorSpec,
     as_dtype,
     as_shape,
@@ -40,25 +41,7 @@ if TYPE_CHECKING:
 VARIABLE_VALUE = "VARIABLE_VALUE"  # the attribute name that TensorFlow's checkpoints use
 
 
-class VariableSynchronization(enum.IntEnum):
-    """When copies of a distributed Variable are brought together; kept for the file format."""
-
-    AUTO = 0
-    NONE = 1
-    ON_WRITE = 2
-    ON_READ = 3
-
-
-class VariableAggregation(enum.IntEnum):
-    """How copies of a distributed Variable are combined; kept for the file format."""
-
-    NONE = 0
-    SUM = 1
-    MEAN = 2
-    ONLY_FIRST_REPLICA = 3
-
-
-class Variable(ArrayAttributes, Trackable):
+class Variable(ArrayAttributes, VariableProperties):
     """An array that keeps its identity while its value changes.
 
     It behaves like its value in arithmetic, comparison, indexing and where numpy or JAX take an
@@ -102,7 +85,7 @@ class Variable(ArrayAttributes, Trackable):
         value = initial_array(value, None if dtype is None else as_dtype(dtype), self._name)
         self._dtype = as_dtype(value.dtype)
         found = tuple(int(size) for size in value.shape)
-        self._shape: Shape = found if shape is None else as_shape(shape)
+        self._shape = found if shape is None else as_shape(shape)
         if not shapes_compatible(found, self._shape):
             raise ShapeMismatchError(
                 f"Variable {self._name!r}: the initial value has shape {found}, "
@@ -147,44 +130,6 @@ class Variable(ArrayAttributes, Trackable):
             raise escaped_tracer("its initial value", self._name)
         if frame is not None:
             frame.create(self, value)
-
-    @property
-    def name(self) -> str:
-        """The name, with the prefixes of the name scopes it was made in."""
-        return self._name
-
-    @property
-    def dtype(self) -> DType:
-        """Element type; it never changes."""
-        return self._dtype
-
-    @property
-    def shape(self) -> Any:
-        """What values may have: a tuple of sizes, None for sizes that may change.
-
-        None instead of a tuple if the rank may change.
-        """
-        return self._shape
-
-    @property
-    def trainable(self) -> bool:
-        """Whether gradients are wanted."""
-        return self._trainable
-
-    @property
-    def synchronization(self) -> VariableSynchronization:
-        """When copies would be brought together."""
-        return self._synchronization
-
-    @property
-    def aggregation(self) -> VariableAggregation:
-        """How copies would be combined."""
-        return self._aggregation
-
-    @property
-    def spec(self) -> TensorSpec:
-        """Dtype, shape and name."""
-        return TensorSpec(self._shape, self._dtype, self._name)
 
     @property
     def value(self) -> Any:

@@ -62,26 +62,21 @@ def object_graph_tensor(proto: TrackableObjectGraph) -> tuple[str, np.ndarray[An
     return OBJECT_GRAPH_KEY, np.array(serialize(proto), dtype=object)
 
 
-def decode_object_graph(tensor: np.ndarray[Any, Any], source: str) -> TrackableObjectGraph:
+def decode_object_graph(data: bytes, source: str) -> TrackableObjectGraph:
     """Returns the proto of a checkpoint's object graph.
 
     Args:
-      tensor: what the checkpoint holds under the graph's key.
+      data: what the checkpoint holds under the graph's key.
       source: how to call the checkpoint in messages.
 
     Raises:
-      CorruptBundleError: the tensor isn't a string that holds such a proto.
+      CorruptBundleError: the value is no such proto.
     """
     what = f"The object graph of the checkpoint {source}"
-    if tensor.shape != () or tensor.dtype != object:
-        raise CorruptBundleError(
-            f"{what} should be one string, but has the shape {tensor.shape} and the dtype "
-            f"{tensor.dtype}."
-        )
+    if not isinstance(data, bytes):
+        raise CorruptBundleError(f"{what} should be one string, and is no string at all.")
     try:
-        return parse(
-            TrackableObjectGraph, tensor.item(), f"object graph of the checkpoint {source}"
-        )
+        return parse(TrackableObjectGraph, data, what)
     except CorruptSavedModelError as error:
         raise CorruptBundleError(str(error)) from error
 

@@ -50,7 +50,8 @@ class Restoration:
                 "TensorFlow 1 wrote them, so it can't be restored into objects. Read it with "
                 "savax.train.load_checkpoint."
             )
-        proto = decode_object_graph(self._bundle.read(OBJECT_GRAPH_KEY), prefix)
+        # A scalar's element is bytes; whatever else is there is refused.
+        proto = decode_object_graph(self._bundle.read(OBJECT_GRAPH_KEY)[()], prefix)
         self.stored = StoredGraph(proto, self._bundle, prefix)
         self.objects: dict[int, list[Trackable]] = {}
         self.unused: list[tuple[int, str]] = []
