@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from savax.errors import CorruptBundleError, ResourceLimitError
-from savax.trackable.bundle._crc32c import PIECE_BYTES, extend_crc32c, extend_crc32c_array
+from savax.trackable.bundle._crc32c import PIECE_BYTES, extend_crc32c_array
+from savax.types import ALL_DTYPES, DType, as_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from savax.types import DType
 
 ALIGNMENT = 64  # JAX takes host memory without a copy only if it begins at such an address
 
@@ -106,11 +106,26 @@ def stream_crc32c(fd: int, offset_bytes: int, size_bytes: int, crc: int = 0) -> 
     return crc
 
 
+# Size of what a byte order concerns: half of a complex number.
+_COMPONENT_BYTES = {d: d.size // 2 if d.is_complex else d.size for d in ALL_DTYPES}
+
+# Elements of 4 or 2 bits take a byte, whose upper bits numpy leaves to chance.
+_LOW_BITS = {
+    as_dtype(name): np.uint8(mask)
+    for name, mask in (
+        ("int4", 0x0F),
+        ("uint4", 0x0F),
+        ("float4_e2m1fn", 0x0F),
+        ("int2", 0x03),
+        ("uint2", 0x03),
+    )
+}
+
+
 def view_as(data: Array, dtype: DType, shape: tuple[int, ...], big_endian: bool) -> Array:
     """Returns bytes as an array; the bytes of another byte order are swapped in place."""
-    component_bytes = dtype.size // 2 if dtype.is_complex else dtype.size
-    if component_bytes > 1 and big_endian != (sys.byteorder == "big"):
-        data.view(f"u{component_bytes}").byteswap(inplace=True)
+    if big_endian != (sys.byteorder == "big") and _COMPONENT_BYTES[dtype] > 1:
+        data.view(f"u{_COMPONENT_BYTES[dtype]}").byteswap(inplace=True)
     array: Array = data.view(dtype.numpy_dtype).reshape(shape)
     return array
 
@@ -123,17 +138,19 @@ def little_endian_bytes(array: Array, dtype: DType) -> Array:
       dtype: its element type.
     """
     flat = np.ascontiguousarray(array).reshape(-1)
-    component_bytes = dtype.size // 2 if dtype.is_complex else dtype.size
-    if component_bytes > 1 and _is_big_endian(flat.dtype):
+    if _is_big_endian(flat.dtype) and _COMPONENT_BYTES[dtype] > 1:
         # Not astype: it would lose the types that numpy doesn't know itself.
-        return flat.view(f"u{component_bytes}").byteswap().view(np.uint8)
+        return flat.view(f"u{_COMPONENT_BYTES[dtype]}").byteswap().view(np.uint8)
     data = flat.view(np.uint8)
-    # Elements of 4 or 2 bits take a byte, whose upper bits numpy leaves to chance.
-    mask = _LOW_BITS.get(dtype.name)
-    return data if mask is None else data & np.uint8(mask)
+    mask = _LOW_BITS.get(dtype)
+    return data if mask is None else data & mask
 
 
-_LOW_BITS = {"int4": 0x0F, "uint4": 0x0F, "float4_e2m1fn": 0x0F, "int2": 0x03, "uint2": 0x03}
+def small_bytes(array: Array, dtype: DType) -> bytes:
+    """Returns an array's elements as they are stored, in the fewest steps; for small arrays."""
+    if dtype in _LOW_BITS or _is_big_endian(array.dtype):
+        return little_endian_bytes(array, dtype).tobytes()
+    return array.tobytes()
 
 
 def _is_big_endian(dtype: np.dtype[Any]) -> bool:
@@ -158,10 +175,3 @@ def pieces(array: Array, dtype: DType, piece_bytes: int) -> Iterator[Array]:
         return
     for start in range(0, len(array), rows):
         yield little_endian_bytes(array[start : start + rows], dtype)
-
-
-def stored_crc32c(data: Array | bytes, crc: int = 0) -> int:
-    """Returns a CRC-32C continued over bytes or a one-dimensional uint8 array."""
-    if isinstance(data, bytes):
-        return extend_crc32c(crc, data)
-    return extend_crc32c_array(crc, data)

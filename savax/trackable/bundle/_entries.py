@@ -199,8 +199,22 @@ class EntryDecoder:
             known = self._prefixes[prefix] = _decode_prefix(prefix)
         dtype_number, shape = known
         shard = offset = size = crc = 0
+        position, end = split, len(data)
+        while position < end:
+            tag = data[position]
+            if tag == 0x20:
+                offset, position = decode_varint(data, position + 1, end)
+            elif tag == 0x28:
+                size, position = decode_varint(data, position + 1, end)
+            elif tag == 0x35 and end - position >= 5:
+                crc = int.from_bytes(data[position + 1 : position + 5], "little")
+                position += 5
+            elif tag == 0x18:
+                shard, position = decode_varint(data, position + 1, end)
+            else:
+                break
         slices: list[SliceSpec] = []
-        for number, value in _fields(data, split):
+        for number, value in _fields(data, position) if position < end else ():
             if isinstance(value, int):
                 if number == 5:
                     size = value

@@ -63,20 +63,28 @@ def _make_work_directory(parent: str, name: str) -> tuple[str, int]:
     while True:
         path = os.path.join(parent, f".{name}.savax-{secrets.token_hex(8)}")
         os.mkdir(path)
-        owner = os.path.join(path, _OWNER)
         try:
-            fd = os.open(owner, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except FileNotFoundError:  # swept already: very slow between the two calls
-            continue
-        if _lock(fd) is False:
-            os.close(fd)  # a sweeper was faster; it removes the directory
-            continue
-        try:
-            if os.stat(owner).st_ino == os.fstat(fd).st_ino:
-                return path, fd
-        except FileNotFoundError:
-            pass
-        os.close(fd)
+            fd = _own(os.path.join(path, _OWNER))
+        except BaseException:
+            shutil.rmtree(path, ignore_errors=True)
+            raise
+        if fd is not None:
+            return path, fd
+
+
+def _own(owner: str) -> int | None:
+    """Makes and locks an owner file; None if a sweeper took its directory for an abandoned one."""
+    try:
+        fd = os.open(owner, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except FileNotFoundError:
+        return None
+    try:
+        if _lock(fd) is not False and os.stat(owner).st_ino == os.fstat(fd).st_ino:
+            return fd
+    except FileNotFoundError:
+        pass
+    os.close(fd)
+    return None
 
 
 def sweep_work_directories(parent: PathLike, name: str) -> None:

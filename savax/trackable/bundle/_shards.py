@@ -9,7 +9,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from savax.trackable.bundle._bytes import little_endian_bytes, pieces
+from savax.trackable.bundle._bytes import pieces, small_bytes
 from savax.trackable.bundle._crc32c import crc32c, extend_crc32c_array, mask_crc32c
 from savax.trackable.bundle._plan import StoredTensor, host_array, num_writers, payload
 
@@ -117,7 +117,7 @@ class _ShardWriter:
             return strings.crc32c_masked
         array = host_array(tensor)
         if tensor.size_bytes < _SMALL_BYTES:
-            data = little_endian_bytes(array, tensor.dtype).tobytes()
+            data = small_bytes(array, tensor.dtype)
             self._append(data)
             return mask_crc32c(crc32c(data))
         self._flush()

@@ -72,13 +72,17 @@ def parse_slice_spec(text: str) -> tuple[tuple[int, ...], SliceSpec]:
     *dims, extents = text.split(" ")
     try:
         shape = tuple(int(dim) for dim in dims)
-        spec = [
-            None if extent == "-" else (int(extent.split(",")[0]), int(extent.split(",")[1]))
-            for extent in (extents.split(":") if extents else ())
-        ]
-    except (ValueError, IndexError) as error:
+        spec = [_parse_extent(extent) for extent in (extents.split(":") if extents else ())]
+    except ValueError as error:
         raise InvalidArgumentError(f"{text!r} is not the spec of a slice.") from error
     return shape, as_slice_spec(spec, shape, f"The spec {text!r}")
+
+
+def _parse_extent(text: str) -> tuple[int, int] | None:
+    if text == "-":
+        return None
+    start, length = text.split(",")
+    return int(start), int(length)
 
 
 def slice_shape(spec: SliceSpec, full_shape: tuple[int, ...]) -> tuple[int, ...]:

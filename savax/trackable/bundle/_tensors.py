@@ -35,6 +35,7 @@ from savax.trackable.bundle._strings import (
 if TYPE_CHECKING:
     from savax.trackable.bundle._entries import Entry
     from savax.trackable.bundle._snapshot import Snapshot
+    from savax.types import DType
 
 Array = np.ndarray[Any, Any]
 Verify: TypeAlias = bool | Literal["all"]
@@ -120,7 +121,7 @@ class TensorSource:
         crc = read_into(self._fd(entry), entry.offset_bytes, data, start)
         if crc is not None:
             self._check_crc(entry, crc)
-        return self._finish(entry, data, entry.shape)
+        return self._finish(entry.key, data, dtype, entry.shape)
 
     def _read_strings(self, entry: Entry) -> Array:
         if not entry.size_bytes:
@@ -145,12 +146,12 @@ class TensorSource:
             data = allocate_aligned(0)
         else:
             data = read_box(self._fd(entry), entry.offset_bytes, entry.shape, dtype.size, box)
-        return self._finish(entry, data, box[1])
+        return self._finish(entry.key, data, dtype, box[1])
 
-    def _finish(self, entry: Entry, data: Array, shape: tuple[int, ...]) -> Array:
-        if entry.dtype.is_bool and data.size and data.max() > 1:
-            raise CorruptBundleError(f"{entry.key!r} holds booleans other than 0 and 1.")
-        array = view_as(data, entry.dtype, shape, self._big_endian)
+    def _finish(self, key: str, data: Array, dtype: DType, shape: tuple[int, ...]) -> Array:
+        if dtype.is_bool and data.size and data.max() > 1:
+            raise CorruptBundleError(f"{key!r} holds booleans other than 0 and 1.")
+        array = view_as(data, dtype, shape, self._big_endian)
         array.flags.writeable = False
         return array
 
