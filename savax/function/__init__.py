@@ -1,9 +1,14 @@
 """Functions: traced from Python or loaded from a file, lowered to TensorFlow, evaluated on JAX.
 
 Importing this package tells ``savax.trackable`` about JAX, so that Variables hold its arrays.
+
+The package has the name of the decorator, and is the decorator too: ``@savax.function`` calls it.
 """
 
 from __future__ import annotations
+
+import sys
+import types
 
 from savax.function import _arrays  # noqa: F401 - installs what Variables need to know of JAX
 from savax.function._arguments import unique_names
@@ -13,6 +18,7 @@ from savax.function._evaluation import LoadedBody
 from savax.function._execution import TracedExecution
 from savax.function._function_library import FunctionLibrary
 from savax.function._function_spec import FunctionSpec
+from savax.function._gradients import grad, value_and_grad
 from savax.function._graph_writer import GraphWriter
 from savax.function._op_schemas import stripped_op_list
 from savax.function._plan import PlanLibrary
@@ -28,10 +34,25 @@ __all__ = [
     "LoadedBody",
     "PlanLibrary",
     "TracedExecution",
-    "reachable_functions",
     "function",
+    "grad",
     "lower_function",
+    "reachable_functions",
     "renamed_function",
     "stripped_op_list",
     "unique_names",
+    "value_and_grad",
 ]
+
+
+class _DecoratorPackage(types.ModuleType):
+    """A package that decorates when it is called.
+
+    Importing any part of it makes the package, not the decorator, the attribute ``function`` of
+    ``savax``; so ``savax.function`` is this object in every order of imports.
+    """
+
+    __call__ = staticmethod(function)
+
+
+sys.modules[__name__].__class__ = _DecoratorPackage
