@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _SMALL_BYTES = 64 << 10  # smaller tensors are joined before they are written
 _JOINED_BYTES = 1 << 20
-_PIECE_BYTES = 4 << 20
+_PIECE_BYTES = 2 << 20
 
 # Not os.posix_fallocate: where the file system can't, glibc writes to every block instead.
 _fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +12,9 @@ import pytest
 from savax.errors import ResourceLimitError
 from savax.trackable.bundle import _boxes
 from savax.trackable.bundle._boxes import find_overlap, index_in, intersect, read_box
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_intersection() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ml_dtypes
 import numpy as np
@@ -24,6 +24,9 @@ from savax.trackable.bundle._bytes import (
 )
 from savax.trackable.bundle._crc32c import crc32c
 from savax.types import as_dtype
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize("size", [1, 63, 64, 1000, 1 << 21])

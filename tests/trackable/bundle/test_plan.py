@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from savax.errors import InvalidArgumentError, NotEncodableError
-from savax.trackable.bundle import Partitioned
-from savax.trackable.bundle import _plan
+from savax.trackable.bundle import Partitioned, _plan
 from savax.trackable.bundle._plan import host_array, plan_bundle
 from savax.types import as_dtype
 

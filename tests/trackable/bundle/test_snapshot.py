@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +17,9 @@ from savax.errors import (
     UnsafePathError,
 )
 from savax.trackable.bundle import BundleReader, _snapshot, write_bundle
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def write(prefix: Path, value: float, shards: int = 1) -> None:
