@@ -7,6 +7,7 @@ The package has the name of the decorator, and is the decorator too: ``@savax.fu
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
 
@@ -53,6 +54,7 @@ class _DecoratorPackage(types.ModuleType):
     """
 
     __call__ = staticmethod(function)
+    __signature__ = inspect.signature(function)
 
 
 sys.modules[__name__].__class__ = _DecoratorPackage

@@ -1,0 +1,23 @@
+"""Training checkpoints, under TensorFlow's names; nothing here needs JAX."""
+
+from __future__ import annotations
+
+from savax.trackable.checkpoint import (
+    Checkpoint,
+    CheckpointOptions,
+    get_checkpoint_state,
+    latest_checkpoint,
+    list_variables,
+    load_checkpoint,
+    load_variable,
+)
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointOptions",
+    "get_checkpoint_state",
+    "latest_checkpoint",
+    "list_variables",
+    "load_checkpoint",
+    "load_variable",
+]
