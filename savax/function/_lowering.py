@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from savax.function import ops as _ops
+import savax.function.ops as _ops
 from savax.function._function_library import (
     FunctionArgument,
     FunctionLibrary,

@@ -110,7 +110,7 @@ def test_a_module_exports_all_that_it_defines_or_imports_for_others(package: str
         for name, value in vars(module).items()
         if not name.startswith("_")
         and not isinstance(value, types.ModuleType)
-        and getattr(value, "__module__", package).startswith("savax")
+        and str(getattr(value, "__module__", package)).startswith("savax")
     }
     assert visible <= set(module.__all__)
 
