@@ -30,13 +30,13 @@ def write(prefix: Path, value: float, shards: int = 1) -> None:
 def test_missing_files(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no/x"):
         BundleReader(tmp_path / "no" / "x")
-    with pytest.raises(NotFoundError, match="x.index"):
+    with pytest.raises(NotFoundError, match=r"x\.index"):
         BundleReader(tmp_path / "x")
     write(tmp_path / "x", 1, 2)
     with pytest.raises(NotFoundError):
         BundleReader(tmp_path / "x.index" / "y")
     (tmp_path / "x.data-00001-of-00002").unlink()
-    with pytest.raises(CorruptBundleError, match="x.data-00001-of-00002"):
+    with pytest.raises(CorruptBundleError, match=r"x\.data-00001-of-00002"):
         BundleReader(tmp_path / "x")
 
 
