@@ -12,6 +12,8 @@ from savax.function.ops import (
     contraction,
     control_flow,
     control_flow_evaluations,
+    convolution,
+    convolution_evaluations,
     creation,
     diagnostics,
     einsum,
@@ -22,6 +24,7 @@ from savax.function.ops import (
     losses,
     matrices,
     normalization,
+    pooling,
     random,
     reductions,
     refs,
@@ -34,6 +37,7 @@ from savax.function.ops import (
     special_functions,
     state,
     tensor_lists,
+    windows,
 )
 
 __all__ = [
@@ -46,6 +50,8 @@ __all__ = [
     "contraction",
     "control_flow",
     "control_flow_evaluations",
+    "convolution",
+    "convolution_evaluations",
     "creation",
     "diagnostics",
     "einsum",
@@ -56,6 +62,7 @@ __all__ = [
     "losses",
     "matrices",
     "normalization",
+    "pooling",
     "random",
     "reductions",
     "refs",
@@ -68,4 +75,5 @@ __all__ = [
     "special_functions",
     "state",
     "tensor_lists",
+    "windows",
 ]

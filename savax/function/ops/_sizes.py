@@ -82,6 +82,9 @@ def lower_pad(g: GraphBuilder, operand: Symbol, value: Symbol, config: Sequence[
         flat = [amount for pair in grow for amount in pair]
         paddings = g.reshape(g.dims(tuple(flat)), (len(grow), 2))
         operand = g.op("PadV2", operand, paddings, value, shape=shape)
+        if not all_known(flat) and any(is_known(size) for size in shape):
+            # TensorFlow forgets all sizes where one amount is computed: say which are known.
+            operand = g.op("Reshape", operand, g.dims(shape), shape=shape)
     if any(not is_known(a) or a for pair in cut for a in pair):
         starts = tuple(low for low, _ in cut)
         limits = tuple(size - high for size, (_, high) in zip(operand.shape, cut, strict=True))
