@@ -135,27 +135,38 @@ def _from_python(value: Any, dtype: DType | None) -> tuple[np.ndarray[Any, Any],
     leaves = list(_leaves(value))
     if leaves and all(isinstance(leaf, str | bytes) for leaf in leaves):
         return _object_array(value), as_dtype("string")
-    if any(not isinstance(leaf, bool | int | float | complex) for leaf in leaves):
-        arrays = [leaf for leaf in leaves if is_array(leaf)]
-        if len(arrays) + sum(isinstance(leaf, bool | int | float) for leaf in leaves) < len(leaves):
-            odd = next(x for x in leaves if not is_array(x) and not isinstance(x, int | float))
-            raise InvalidArgumentError(f"A {type(odd).__name__} has no place in an array.")
-        array = _numpy(value, None)
-        return array, as_dtype(array.dtype)
-    if any(isinstance(leaf, complex) for leaf in leaves):
-        natural = as_dtype("complex128")
-    elif any(isinstance(leaf, float) for leaf in leaves) or not leaves:
-        natural = as_dtype("float32")
-    elif all(isinstance(leaf, bool) for leaf in leaves):
-        natural = as_dtype("bool")
-    else:
-        natural = as_dtype("int32")
+    if any(is_array(leaf) for leaf in leaves):
+        natural = _common_dtype(leaves)
+        return _numpy(value, natural), natural
+    natural = _python_dtype(leaves)
     wanted = natural if dtype is None else dtype
     if leaves and natural.is_floating and (wanted.is_integer or wanted.is_bool):
         raise DTypeMismatchError(f"a Python float can't become {wanted.name}; convert it first")
     if natural.is_complex and not wanted.is_complex:
         raise DTypeMismatchError(f"a Python complex number can't become {wanted.name}")
     return _numpy(value, None if wanted.name == "string" else wanted), natural
+
+
+def _common_dtype(leaves: list[Any]) -> DType:
+    """Returns the dtype of a list with arrays in it; Python numbers take that of the arrays."""
+    operands = [np.empty(0, leaf.dtype) if is_array(leaf) else leaf for leaf in leaves]
+    try:
+        return as_dtype(np.result_type(*operands))
+    except TypeError as error:
+        raise InvalidArgumentError(f"The elements make no array: {error}") from error
+
+
+def _python_dtype(leaves: list[Any]) -> DType:
+    """Returns the dtype that TensorFlow gives to Python's numbers; no numbers are floats."""
+    kinds = {type(leaf) for leaf in leaves}
+    odd = next((kind for kind in kinds if not issubclass(kind, bool | int | float | complex)), None)
+    if odd is not None:
+        raise InvalidArgumentError(f"A {odd.__name__} has no place in an array.")
+    if any(issubclass(kind, complex) for kind in kinds):
+        return as_dtype("complex128")
+    if not kinds or any(issubclass(kind, float) for kind in kinds):
+        return as_dtype("float32")
+    return as_dtype("bool" if kinds == {bool} else "int32")
 
 
 def _leaves(value: Any) -> Iterable[Any]:

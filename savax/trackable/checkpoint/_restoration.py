@@ -50,8 +50,8 @@ class Restoration:
                 "TensorFlow 1 wrote them, so it can't be restored into objects. Read it with "
                 "savax.train.load_checkpoint."
             )
-        # A scalar's element is bytes; whatever else is there is refused.
-        proto = decode_object_graph(self._bundle.read(OBJECT_GRAPH_KEY)[()], prefix)
+        graph_bytes: Any = self._bundle.read(OBJECT_GRAPH_KEY)[()]  # bytes if it is a string scalar
+        proto = decode_object_graph(graph_bytes, prefix)
         self.stored = StoredGraph(proto, self._bundle, prefix)
         self.objects: dict[int, list[Trackable]] = {}
         self.unused: list[tuple[int, str]] = []
