@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # Each level of calls takes some frames of Python's stack (1000 by default) while a plan runs.
 _MAX_CALL_DEPTH = 100
 
+# Calls are run in place, so that calls inside calls can make many nodes of a small file.
+_MAX_NODES = 10_000_000
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Plan:
@@ -109,24 +112,21 @@ class PlanLibrary:
     def _build(self, name: str) -> Plan:
         """Builds a plan after those of its callees, with an explicit stack."""
         bodies: dict[str, GraphBody] = {}
-        stack = [name]
         path: list[str] = []
-        while stack:
-            current = stack[-1]
-            if current in self._plans:
-                stack.pop()
-                continue
-            if path and path[-1] == current:  # its callees are done
+        pending = [(name, False)]
+        while pending:
+            current, callees_done = pending.pop()
+            if callees_done:
                 self._plans[current] = self._finish(bodies.pop(current))
                 path.pop()
-                stack.pop()
-                continue
-            if current in path:
+            elif current in path:
                 loop = " -> ".join([*path[path.index(current) :], current])
                 raise CorruptSavedModelError(f"The function {current!r} calls itself: {loop}.")
-            bodies[current] = self._body(current, path)
-            path.append(current)
-            stack += [callee for callee in bodies[current].callees if callee not in self._plans]
+            elif current not in self._plans:
+                bodies[current] = self._body(current, path)
+                path.append(current)
+                pending.append((current, True))
+                pending += [(callee, False) for callee in bodies[current].callees]
         return self._plans[name]
 
     def _body(self, name: str, path: Sequence[str]) -> GraphBody:
@@ -151,6 +151,11 @@ class PlanLibrary:
         size = len(body.nodes)
         for node in body.nodes:
             size += sum(callees[name].size for name in called_functions(node) if name in callees)
+        if size > _MAX_NODES:
+            raise ResourceLimitError(
+                f"The function {body.name!r} runs more than {_MAX_NODES} nodes, with those of the "
+                "functions it calls."
+            )
         return Plan(
             name=body.name,
             arg_names=body.arg_names,
@@ -166,7 +171,7 @@ class PlanLibrary:
                 [*body.unsupported, *(n for plan in callees.values() for n in plan.unsupported)]
             ),
             depth=depth,
-            size=min(size, 1 << 62),
+            size=size,
         )
 
 
