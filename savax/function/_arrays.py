@@ -15,7 +15,7 @@ from savax.trackable import (
     TrackedList,
     TrackedOrderedDict,
     Variable,
-    frame_scope,
+    current_frame,
     set_array_converter,
     set_tracer_check,
 )
@@ -87,8 +87,7 @@ def settled_value(capture: Variable | Constant) -> Any:
     """
     if isinstance(capture, Constant):
         return capture.array
-    with frame_scope(None):
-        value = capture.value
+    value = capture._stored_value()
     if value is None:
         raise TracingError(
             f"Variable {capture.name!r} has no value: the function that creates it failed."
@@ -96,6 +95,14 @@ def settled_value(capture: Variable | Constant) -> Any:
     if capture.dtype.size == 0:
         return value
     return narrowed(value, f"Variable {capture.name!r}")
+
+
+def current_value(capture: Variable | Constant) -> Any:
+    """Returns what a capture is for the code that runs now: a tracer if that is being traced."""
+    frame = current_frame()
+    if frame is None or isinstance(capture, Constant):
+        return settled_value(capture)
+    return frame.read(capture)
 
 
 def _to_jax(value: Any) -> Any:

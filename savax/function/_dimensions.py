@@ -54,9 +54,12 @@ _OPERATORS: Mapping[type[ast.AST], Any] = {
 }
 _NAME = re.compile(r"[A-Za-z_]\w*")
 # "(x_0, 4)", and "float32[x_0,4]" in messages about loop carries.
-_TUPLE = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]")
+_TUPLE = re.compile(r"\(([^()]*)\)|\[([^\[\]()]*)\]")
 # Convolutions compare a dim divided by a group count: "x_3 // 1 != 3".
 _UNEQUAL = re.compile(r"(\w+)\s*(?://\s*(\d+)\s*)?!=\s*(\w+)")
+# einsum names the axes: "lhs.shape=(x_0, 8) lhs_names=bk rhs.shape=(y_0,) rhs_names=b".
+_LABELLED = re.compile(r"\(([^()]*)\) \w*names=(\w+)")
+_GUESSES = 4  # ranks of candidates from here on are guesses
 _MOST_TUPLES = 40  # in one message; more would be somebody's data
 
 # Errors of JAX that concern values, not shapes: equal dims can't cure them.
@@ -238,10 +241,14 @@ class DimensionTable:
                 "such as 'batch >= 2'."
             ) from error
 
-    def learn(self, error: Exception) -> bool:
+    def learn(self, error: Exception, *, guess: bool = False) -> bool:
         """Makes two dims equal that an error shows to be in each other's way.
 
         No wording is read: two shapes in the text that differ in one place are enough.
+
+        Args:
+          error: what the trace raised.
+          guess: whether shapes that differ in several places, or in rank, are good enough too.
 
         Returns:
           Whether something was learnt, so that another trace makes sense.
@@ -250,7 +257,7 @@ class DimensionTable:
         if not self._tokens or isinstance(error, _VALUE_ERRORS):
             return False
         found = min(self._candidates(text), key=lambda row: row[0], default=None)
-        if found is None:
+        if found is None or (found[0] >= _GUESSES and not guess):
             return False
         self._unify(found[1], found[2])
         return True
@@ -300,7 +307,8 @@ class DimensionTable:
 
     def _candidates(self, text: str) -> Iterator[tuple[int, Dim, Dim]]:
         """Yields pairs of dims to make equal, with a rank: lower is likelier."""
-        tuples = [self._items(match) for match in _TUPLE.finditer(text)]
+        yield from self._labelled_candidates(text)
+        tuples = [self._items(match[1] or match[2] or "") for match in _TUPLE.finditer(text)]
         tuples = [items for items in tuples if items][:_MOST_TUPLES]
         for one, other in itertools.combinations(tuples, 2):
             width = min(len(one), len(other))
@@ -312,8 +320,8 @@ class DimensionTable:
             usable = [pair for pair in pairs if self._is_usable(*pair)]
             if not usable:
                 continue
-            rank = 0 if len(pairs) == 1 else 4
-            rank += 0 if len(one) == len(other) else 8
+            rank = 0 if len(pairs) == 1 else _GUESSES
+            rank += 0 if len(one) == len(other) else 2
             # A size of 0 or 1 in a message is rather an axis number or a broadcast.
             rank += 2 if any(isinstance(d, int) and d < 2 for d in usable[0]) else 0
             rank += 1 if any(isinstance(d, int) for d in usable[0]) else 0
@@ -322,11 +330,20 @@ class DimensionTable:
             name, divisor, found = match.groups()
             wanted: Dim = int(found) * int(divisor or 1) if found.isdigit() else found
             if self._is_usable(name, wanted) and (found.isdigit() or not divisor):
-                yield 16, name, wanted
+                yield 3, name, wanted
 
-    def _items(self, match: re.Match[str]) -> list[Dim]:
-        items = (match[1] if match[1] is not None else match[2]).split(",")
-        stripped = [item.strip() for item in items if item.strip()]
+    def _labelled_candidates(self, text: str) -> Iterator[tuple[int, Dim, Dim]]:
+        shapes = [(self._items(m[1]), m[2]) for m in _LABELLED.finditer(text)]
+        for (one, names), (other, other_names) in itertools.pairwise(shapes):
+            if len(one) != len(names) or len(other) != len(other_names):
+                continue
+            for label, a in zip(names, one, strict=True):
+                b = other[other_names.index(label)] if label in other_names else a
+                if self._is_usable(a, b):
+                    yield -1, a, b
+
+    def _items(self, text: str) -> list[Dim]:
+        stripped = [item.strip() for item in text.split(",") if item.strip()]
         return [int(item) if item.isdigit() else item for item in stripped]
 
     def _is_usable(self, a: Dim, b: Dim) -> bool:

@@ -9,8 +9,9 @@ import jax
 import jax.extend.core
 
 from savax.errors import VariableWriteError
-from savax.function._arrays import is_tracer, narrowed, settled_value
+from savax.function._arrays import current_value, is_tracer, narrowed
 from savax.function._tracing import concrete_trace, trace
+from savax.trackable import current_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,17 +39,17 @@ class _Program:
             for value, dtype, name in zip(arguments, self._dtypes, self._names, strict=True)
         ]
         if not self._written:
-            return self._jitted(*map(settled_value, self._captures), *arguments)
+            return self._jitted(*map(current_value, self._captures), *arguments)
         # Reading, computing and assigning are one step for other threads.
         with self._lock:
-            results = self._jitted(*map(settled_value, self._captures), *arguments)
+            results = self._jitted(*map(current_value, self._captures), *arguments)
             outputs, values = results[: self._num_outputs], results[self._num_outputs :]
             for i, value in zip(self._written, values, strict=True):
                 self._assign(self._captures[i], value)
         return outputs
 
     def _assign(self, variable: Any, value: Any) -> None:
-        if is_tracer(value):
+        if is_tracer(value) and current_frame() is None:
             raise VariableWriteError(
                 f"Variable {variable.name!r} can't be assigned under jax.jit, jax.grad or another "
                 "transformation of JAX outside savax. Put the transformation into the "
@@ -110,4 +111,3 @@ class TracedExecution:
                     program = _Program(concrete_trace(self._function, shapes, self.traced))
                     self._programs[shapes] = program
         return program(flat_arguments)
-

@@ -177,7 +177,9 @@ def _settle_dims(
             if first is None:
                 signature = _signature_text(table, specs, arg_names)
                 first = error, dims_error(error, table, signature)
-            if is_shape_error(error) and (table.learn(error) or table.share_leading()):
+            if is_shape_error(error) and (
+                table.learn(error) or table.share_leading() or table.learn(error, guess=True)
+            ):
                 continue
         original, explained = first
         if explained is original:
