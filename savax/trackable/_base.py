@@ -9,9 +9,23 @@ from savax.errors import InvalidArgumentError, TrackingError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from savax.types import TensorSpec
+    from savax.types import DType
 
 SaveType: TypeAlias = Literal["checkpoint", "savedmodel"]
+
+
+class StoredTensor(Protocol):
+    """What is known of a tensor before it is read."""
+
+    @property
+    def dtype(self) -> DType:
+        """Element type."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes."""
+        ...
 
 
 class PendingRestoration(Protocol):
@@ -126,11 +140,11 @@ class Trackable:
                 "_restore_from_tensors."
             )
 
-    def _restoration_problems(self, stored: Mapping[str, TensorSpec]) -> Sequence[str]:
+    def _restoration_problems(self, stored: Mapping[str, StoredTensor]) -> Sequence[str]:
         """Returns why stored values can't be restored, before anything is assigned.
 
         Args:
-          stored: specs of the checkpoint's values under the names of ``_serialize_to_tensors``.
+          stored: what the checkpoint has under the names of ``_serialize_to_tensors``.
         """
         return ()
 

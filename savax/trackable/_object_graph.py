@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from savax.errors import InvalidArgumentError, KeyNotFoundError, TrackingError
 from savax.trackable._base import SaveType, SlotOwner, Trackable
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A Trackable in the graph.
 
     Attributes:
@@ -32,8 +30,7 @@ class Node:
     children: tuple[tuple[str, int], ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SlotReference:
+class SlotReference(NamedTuple):
     """What makes a node a slot variable: ids of the nodes involved, and the slot's name."""
 
     optimizer: int

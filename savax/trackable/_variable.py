@@ -38,6 +38,8 @@ from savax.types import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from savax.trackable._base import StoredTensor
+
 VARIABLE_VALUE = "VARIABLE_VALUE"  # the attribute name that TensorFlow's checkpoints use
 
 
@@ -228,9 +230,9 @@ class Variable(ArrayAttributes, VariableProperties):
 
     def _set_host_value(self, value: np.ndarray[Any, Any]) -> None:
         """Keeps an array of this Variable's dtype without a copy, on the host until it is read."""
-        if not shape_is_subtype(value.shape, self._shape):
+        if value.shape != self._shape and not shape_is_subtype(value.shape, self._shape):
             raise shape_mismatch(value.shape, self._shape, self._name)
-        if as_dtype(value.dtype) is not self._dtype:
+        if value.dtype != self._dtype.numpy_dtype:
             raise DTypeMismatchError(
                 f"Variable {self._name!r}: expected dtype {self._dtype.name}, "
                 f"found {as_dtype(value.dtype).name}."
@@ -248,13 +250,13 @@ class Variable(ArrayAttributes, VariableProperties):
     def _restore_from_tensors(self, restored_tensors: Mapping[str, Any]) -> None:
         self._set_host_value(restored_tensors[VARIABLE_VALUE])
 
-    def _restoration_problems(self, stored: Mapping[str, TensorSpec]) -> Sequence[str]:
-        spec = stored[VARIABLE_VALUE]
+    def _restoration_problems(self, stored: Mapping[str, StoredTensor]) -> Sequence[str]:
+        tensor = stored[VARIABLE_VALUE]
         problems = []
-        if spec.dtype is not self._dtype:
-            problems.append(f"expected dtype {self._dtype.name}, found {spec.dtype.name}")
-        if not shape_is_subtype(spec.shape, self._shape):
-            problems.append(f"expected shape {self._shape}, found {spec.shape}")
+        if tensor.dtype is not self._dtype:
+            problems.append(f"expected dtype {self._dtype.name}, found {tensor.dtype.name}")
+        if tensor.shape != self._shape and not shape_is_subtype(tensor.shape, self._shape):
+            problems.append(f"expected shape {self._shape}, found {tensor.shape}")
         return problems
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from savax.trackable._base import SlotOwner, Trackable
 
@@ -18,28 +18,23 @@ if TYPE_CHECKING:
     from savax.trackable.checkpoint._stored_graph import StoredGraph
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(NamedTuple):
     """Values for one object.
 
     Attributes:
       obj: the object.
-      path: where it is, from the user's root.
       keys: checkpoint keys by the attribute names that the object knows.
     """
 
     obj: Trackable
-    path: str
     keys: Mapping[str, str]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Awaited:
-    """A stored node whose object doesn't exist yet: the child of ``parent`` named ``name``."""
+class Awaited(NamedTuple):
+    """A stored node whose object doesn't exist yet: the child of a node, by its local name."""
 
-    parent: Trackable
+    parent_id: int
     name: str
-    path: str
     stored_id: int
 
 
@@ -67,7 +62,6 @@ def match_objects(
     stored: StoredGraph,
     known: Mapping[int, Sequence[Trackable]],
     stored_root: int = 0,
-    prefix: str = "root",
 ) -> Match:
     """Pairs objects with stored nodes by the local names that lead to them.
 
@@ -76,7 +70,6 @@ def match_objects(
       stored: the checkpoint's graph.
       known: objects by stored node id, from earlier walks; slot variables may belong to them.
       stored_root: where the walk starts in the checkpoint.
-      prefix: path of the objects' root, for messages.
     """
     match = Match({}, [], [], [], [])
     owners: dict[int, int] = {}  # node id -> stored id whose values it gets
@@ -87,19 +80,18 @@ def match_objects(
         node_id, stored_id = pending.popleft()
         obj = graph.nodes[node_id].obj
         match.pairs.setdefault(stored_id, []).append(obj)
-        path = prefix + graph.path_of(node_id).removeprefix("root")
         if owners.setdefault(node_id, stored_id) == stored_id:
-            _assign(obj, path, stored_id, stored, match)
-        elif stored.keys_of(stored_id):
+            _assign(obj, stored_id, stored, match)
+        elif stored.nodes[stored_id].attributes:
             match.shadowed.append(stored_id)
         if isinstance(obj, SlotOwner):
             slot_owners.append((obj, stored_id))
-        children = dict(graph.nodes[node_id].children)
-        for child in stored.nodes[stored_id].children:
+        stored_children = stored.nodes[stored_id].children
+        children = dict(graph.nodes[node_id].children) if stored_children else {}
+        for child in stored_children:
             if child.local_name not in children:
                 if stored.holds_values(child.node_id):
-                    name = child.local_name
-                    match.awaited.append(Awaited(obj, name, f"{path}.{name}", child.node_id))
+                    match.awaited.append(Awaited(node_id, child.local_name, child.node_id))
                 continue
             pair = (children[child.local_name], child.node_id)
             if pair not in visited:
@@ -110,15 +102,19 @@ def match_objects(
     return match
 
 
-def _assign(obj: Trackable, path: str, stored_id: int, stored: StoredGraph, match: Match) -> None:
-    keys = stored.keys_of(stored_id)
-    if not keys:
+def _assign(obj: Trackable, stored_id: int, stored: StoredGraph, match: Match) -> None:
+    attributes = stored.nodes[stored_id].attributes
+    if not attributes:
         return
     known = obj._tensor_names()
-    match.unknown.extend((stored_id, name) for name in keys if name not in known)
-    taken = {name: key for name, key in keys.items() if name in known}
-    if taken:
-        match.assignments.append(Assignment(obj, path, taken))
+    keys = {}
+    for attribute in attributes:
+        if attribute.name in known:
+            keys[attribute.name] = attribute.checkpoint_key
+        else:
+            match.unknown.append((stored_id, attribute.name))
+    if keys:
+        match.assignments.append(Assignment(obj, keys))
 
 
 def _match_slots(
@@ -136,5 +132,4 @@ def _match_slots(
                 continue
             slot_id = reference.slot_variable_node_id
             match.pairs.setdefault(slot_id, []).append(slot)
-            path = f"slot {reference.slot_name!r} of the stored node {original_id}"
-            _assign(slot, path, slot_id, stored, match)
+            _assign(slot, slot_id, stored, match)

@@ -17,7 +17,6 @@ from savax.trackable.bundle import BundleReader
 from savax.trackable.checkpoint._matching import Assignment, Match, match_objects
 from savax.trackable.checkpoint._object_graph_codec import decode_object_graph
 from savax.trackable.checkpoint._stored_graph import StoredGraph
-from savax.types import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,8 +70,8 @@ class Restoration:
             differ). The message lists all of them, and nothing has been assigned.
           CorruptBundleError: a value's bytes are damaged.
         """
-        match = match_objects(graph, self.stored, self.objects, stored_id, path)
-        self._check(match.assignments)
+        match = match_objects(graph, self.stored, self.objects, stored_id)
+        self._check(match.assignments, graph, path)
         # All is read before anything is assigned, so that a damaged file changes nothing.
         keys = {key for assignment in match.assignments for key in assignment.keys.values()}
         values = dict(self._bundle.read_many(sorted(keys)))
@@ -82,8 +81,9 @@ class Restoration:
             self._restored[id(assignment.obj)] = assignment.obj
         self._note(match)
         for awaited in match.awaited:
-            pending = PendingChild(self, awaited.stored_id, awaited.path)
-            awaited.parent._await_restoration(awaited.name, pending)
+            parent_path = path + graph.path_of(awaited.parent_id).removeprefix("root")
+            pending = PendingChild(self, awaited.stored_id, f"{parent_path}.{awaited.name}")
+            graph.nodes[awaited.parent_id].obj._await_restoration(awaited.name, pending)
         self._num_awaited += len(match.awaited)
         if not self._num_awaited:
             self._bundle.close()
@@ -104,13 +104,14 @@ class Restoration:
         for stored_id in match.shadowed:
             self.unused.extend((stored_id, name) for name in self.stored.keys_of(stored_id))
 
-    def _check(self, assignments: Sequence[Assignment]) -> None:
+    def _check(self, assignments: Sequence[Assignment], graph: ObjectGraph, root: str) -> None:
         problems: list[tuple[str, bool]] = []
         for assignment in assignments:
-            specs = {name: self._spec(key) for name, key in assignment.keys.items()}
-            for problem in assignment.obj._restoration_problems(specs):
+            entries = {name: self._bundle.entry(key) for name, key in assignment.keys.items()}
+            for problem in assignment.obj._restoration_problems(entries):
+                path = graph.path_of(assignment.obj)
                 key = next(iter(assignment.keys.values()))
-                text = f"{assignment.path}: {problem} under {key!r}"
+                text = f"{root}{path.removeprefix('root')}: {problem} under {key!r}"
                 problems.append((text, problem.startswith("expected dtype")))
         if not problems:
             return
@@ -123,10 +124,6 @@ class Restoration:
             f"{len(problems)} values of the checkpoint {self.prefix!r} don't fit, so nothing was "
             f"restored:{lines}{rest}"
         )
-
-    def _spec(self, key: str) -> TensorSpec:
-        entry: Any = self._bundle.entry(key)
-        return TensorSpec(entry.shape, entry.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
