@@ -55,7 +55,7 @@ def work_directory(parent: PathLike, name: str) -> Iterator[str]:
     try:
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove_work_directory(path)
         os.close(owner_fd)
 
 
@@ -94,18 +94,40 @@ def sweep_work_directories(parent: PathLike, name: str) -> None:
         found = [entry.path for entry in entries if pattern.fullmatch(entry.name)]
     for path in found:
         if _is_abandoned(path):
-            shutil.rmtree(path, ignore_errors=True)
+            _remove_work_directory(path)
+
+
+def _remove_work_directory(path: str) -> None:
+    """Removes a work directory, its owner file last: whoever is killed meanwhile leaves that."""
+    try:
+        names = set(os.listdir(path)) - {_OWNER}
+    except OSError:
+        return  # somebody else removed it
+    for name in names:
+        inside = os.path.join(path, name)
+        if os.path.isdir(inside) and not os.path.islink(inside):
+            shutil.rmtree(inside, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                os.unlink(inside)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_abandoned(path: str) -> bool:
     try:
         old = time.time() - os.stat(path).st_mtime > _ABANDONED_SECONDS
-        try:
-            fd = os.open(os.path.join(path, _OWNER), os.O_WRONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return old  # its maker may be about to put the file there
     except OSError:
-        return False  # gone, or somebody else's
+        return False  # gone
+    try:
+        fd = os.open(os.path.join(path, _OWNER), os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        try:
+            os.rmdir(path)  # if empty; a maker that is about to put the file there tries again
+        except OSError:
+            return old
+        return False
+    except OSError:
+        return False  # somebody else's
     try:
         locked = _lock(fd)
         return old if locked is None else locked

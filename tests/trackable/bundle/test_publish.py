@@ -188,6 +188,53 @@ def test_work_directory_without_owner_is_swept_when_old(
     assert path.exists() != swept
 
 
+def test_empty_work_directory_is_swept_and_its_maker_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    real = os.mkdir
+
+    def swept_at_once(path: str) -> None:
+        real(path)
+        made.append(path)
+        if len(made) == 1:
+            sweep_work_directories(tmp_path, "x")
+            assert not os.path.exists(path)
+
+    monkeypatch.setattr(os, "mkdir", swept_at_once)
+    with work_directory(tmp_path, "x") as work:
+        assert work == made[1]
+    assert names(tmp_path) == []
+
+
+def test_work_directory_locked_by_a_sweeper_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    real = os.mkdir
+
+    def locked_by_a_sweeper(path: str) -> None:
+        real(path)
+        made.append(path)
+        if len(made) == 1:
+            fd = os.open(os.path.join(path, "owner"), os.O_WRONLY | os.O_CREAT)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            held.append(fd)
+
+    held: list[int] = []
+    monkeypatch.setattr(os, "mkdir", locked_by_a_sweeper)
+    with work_directory(tmp_path, "x") as work:
+        assert work == made[1]
+    os.close(held[0])
+
+
+def test_owner_file_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_publish.shutil, "rmtree", lambda *_, **__: None)  # killed before this
+    with work_directory(tmp_path, "x") as work:
+        (Path(work) / "data").touch()
+    assert os.listdir(work) == ["owner"]
+
+
 @pytest.mark.parametrize(("age", "swept"), [(0.0, False), (90000.0, True)])
 def test_without_locks_age_decides(
     age: float, swept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
