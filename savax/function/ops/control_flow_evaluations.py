@@ -10,9 +10,10 @@ import numpy as np
 from savax.function._branches import run_branches
 from savax.function._plan_values import static_value
 from savax.function._while_loops import run_while
-from savax.function.ops._registry import evaluates
+from savax.function.ops._registry import evaluates, lowers
 
 if TYPE_CHECKING:
+    from savax.function._graph_builder import GraphBuilder
     from savax.function._walk import NodeContext
     from savax.protos import FunctionRef
 
@@ -63,3 +64,9 @@ def _truth(cond: Any) -> Any:
     if known is not None:
         return np.asarray(bool(known), np.int32)
     return (cond != jnp.zeros((), cond.dtype)).astype(jnp.int32)
+
+
+# A function that was evaluated in 64 bits while such a type was switched off; graphs have them.
+@lowers("x64_scope")
+def _x64_scope(g: GraphBuilder, *operands: Any, jaxpr: Any) -> list[Any]:
+    return g.inline(jaxpr, (), operands, g.is_read)

@@ -37,8 +37,7 @@ def _reserve(element_shape: Any, num_elements: Any, *, element_dtype: DType) -> 
 
 @evaluates("TensorListFromTensor", ignores=("shape_type",))
 def _from_tensor(tensor: Any, element_shape: Any, *, element_dtype: DType) -> TensorListValue:
-    shape = merge_shapes(tuple(tensor.shape[1:]), shape_of(element_shape))
-    return TensorListValue(tensor, tensor.shape[0], element_dtype, shape)
+    return TensorListValue(tensor, tensor.shape[0], element_dtype, shape_of(element_shape))
 
 
 @evaluates("TensorListScatter", ignores=("shape_type",))
@@ -86,16 +85,31 @@ def _split(
 # Elements.
 
 
-@evaluates("TensorListSetItem", ignores=("element_dtype", "resize_if_index_out_of_bounds"))
-def _set_item(input_handle: TensorListValue, index: Any, item: Any) -> TensorListValue:
+@evaluates("TensorListSetItem", with_context=True, ignores=("element_dtype",))
+def _set_item(
+    ctx: NodeContext,
+    input_handle: TensorListValue,
+    index: Any,
+    item: Any,
+    *,
+    resize_if_index_out_of_bounds: bool,
+) -> TensorListValue:
     known = static_value(index)
-    if known is not None and int(known) >= input_handle.length:
-        input_handle = _resized(input_handle, int(known) + 1)
-    buffer = _buffer(input_handle, item.shape)
-    if known is not None:
-        return input_handle.with_buffer(jnp.asarray(buffer).at[int(known)].set(item))
-    position = index.astype(jnp.int32)
-    return input_handle.with_buffer(lax.dynamic_update_index_in_dim(buffer, item, position, 0))
+    if known is None:
+        if resize_if_index_out_of_bounds:
+            ctx.needs_value("index", "the list may grow")
+        buffer, position = _buffer(input_handle, item.shape), index.astype(jnp.int32)
+        updated = lax.dynamic_update_index_in_dim(buffer, jnp.asarray(item), position, 0)
+        return input_handle.with_buffer(updated)
+    position = int(known)
+    if position >= input_handle.length and resize_if_index_out_of_bounds:
+        input_handle = _resized(input_handle, position + 1)
+    if not 0 <= position < input_handle.length:
+        raise InvalidArgumentError(
+            f"Element {position} of a tensor list of {input_handle.length} elements can't be set."
+        )
+    buffer = jnp.asarray(_buffer(input_handle, item.shape))
+    return input_handle.with_buffer(buffer.at[position].set(item))
 
 
 @evaluates("TensorListGetItem", with_context=True)
