@@ -14,6 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # From the bottom up. The longest matching prefix decides; facades sit on top of the layers.
 LAYERS = (
+    "savax._version",
     "savax._lazy",
     "savax.errors",
     "savax.types",

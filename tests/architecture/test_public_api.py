@@ -102,7 +102,7 @@ def test_every_public_name_exists(package: str) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("package", EAGER_MODULES)
+@pytest.mark.parametrize("package", [m for m in EAGER_MODULES if m != "savax.saved_model.cli"])
 def test_a_module_exports_all_that_it_defines_or_imports_for_others(package: str) -> None:
     module = importlib.import_module(package)
     visible = {

@@ -1,0 +1,80 @@
+"""The ``savax`` command. It reads files only: nothing here loads JAX or runs a model."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from savax._version import __version__
+from savax.errors import SavaxError
+from savax.saved_model.cli._render import printable, render_json, render_text
+from savax.saved_model.cli._show import collect_model
+
+__all__ = ["main"]
+
+# Exit codes beside 0; argparse has the second for wrong arguments.
+_EXIT_FAILED = 1
+_EXIT_PIPE = 141  # 128 + SIGPIPE, as shells report it
+
+_Command: TypeAlias = Callable[[argparse.Namespace], str]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+      arguments: without the program's name; by default those of this process.
+
+    Returns:
+      The exit code: 0, or 1 after an error, which is one line on stderr.
+
+    Raises:
+      SystemExit: wrong arguments (code 2), or help was asked for.
+    """
+    parsed = _parser().parse_args(arguments)
+    command: _Command = parsed.command
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names in any script, on any terminal
+    try:
+        print(command(parsed), flush=True)
+    except BrokenPipeError:
+        # The reader went away (``| head``); leave nothing that is flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EXIT_PIPE
+    except (SavaxError, OSError) as error:
+        print(f"savax: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+        return _EXIT_FAILED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="savax", description="SavedModels and TensorFlow checkpoints, without TensorFlow."
+    )
+    parser.add_argument("--version", action="version", version=f"savax {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    show = commands.add_parser(
+        "show",
+        help="show what a SavedModel holds",
+        description="Shows the signatures, functions and files of a SavedModel.",
+    )
+    show.add_argument("directory", metavar="DIR", help="directory of the model")
+    show.add_argument("--tags", metavar="TAG,...", help="only the graph with exactly these tags")
+    show.add_argument("--signature", metavar="KEY", help="only this signature")
+    show.add_argument("--all", action="store_true", help="also every object and operation")
+    show.add_argument("--json", action="store_true", help="everything, for other programs")
+    show.set_defaults(command=_show)
+    return parser
+
+
+def _show(parsed: argparse.Namespace) -> str:
+    tags = None if parsed.tags is None else [tag for tag in parsed.tags.split(",") if tag]
+    model = collect_model(parsed.directory, tags, parsed.signature)
+    if parsed.json:
+        return render_json(model)
+    return render_text(model, signatures_only=parsed.signature is not None, everything=parsed.all)
