@@ -33,6 +33,21 @@ def test_data_is_in_the_order_given(tmp_path: Path) -> None:
         assert [reader.entry(key).offset_bytes for key in "abc"] == [2, 0, 1]
 
 
+def test_index_byte_by_byte(tmp_path: Path) -> None:
+    # The example of docs/formats/tensor_bundle.md.
+    write_bundle(tmp_path / "x", [("w", np.float32(1))])
+    expected = bytes.fromhex(
+        "000006 08011a020801"  # the header
+        "00010b 77 08011200 2804 3581a5da2b"  # the entry
+        "0000000001000000 00 81e40d4d"
+        "0000000001000000 00 c0f2a1b0"
+        "000102 78 0020 0000000001000000 00 e1ed65da"
+        "2508 320e" + "00" * 36 + "57fb808b247547db"
+    )
+    assert (tmp_path / "x.index").read_bytes() == expected
+    assert (tmp_path / "x.data-00000-of-00001").read_bytes() == bytes.fromhex("0000803f")
+
+
 def test_arrays_of_jax(tmp_path: Path) -> None:
     values = {
         "f": jnp.arange(100000.0),
