@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 
-_SCOPE: ContextVar[str] = ContextVar("savax_name_scope", default="")
+# The prefixes that are entered, innermost last; an inner one holds the outer ones already.
+_SCOPES: ContextVar[tuple[str, ...]] = ContextVar("savax_name_scopes", default=())
 
 
 class NameScope:
-    """A prefix for names, entered by ``with``.
+    """A prefix for names, entered by ``with``, again and again and in several threads.
 
     Args:
       name: the prefix with a ``/`` at its end.
@@ -16,30 +17,28 @@ class NameScope:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._tokens: list[Token[str]] = []
 
     def __enter__(self) -> str:
-        self._tokens.append(_SCOPE.set(self.name))
+        _SCOPES.set((*_SCOPES.get(), self.name))
         return self.name
 
     def __exit__(self, *_: object) -> None:
-        _SCOPE.reset(self._tokens.pop())
+        _SCOPES.set(_SCOPES.get()[:-1])
 
     def __repr__(self) -> str:
         return f"NameScope({self.name!r})"
 
-    def __deepcopy__(self, memo: object) -> NameScope:
-        return NameScope(self.name)
-
-    def __reduce__(self) -> tuple[type[NameScope], tuple[str]]:
-        return (NameScope, (self.name,))
-
 
 def nested_name_scope(name: str) -> NameScope:
     """Returns a scope inside the current one."""
-    return NameScope(f"{_SCOPE.get()}{name}/")
+    return NameScope(f"{_current()}{name}/")
 
 
 def scoped_name(name: str) -> str:
     """Returns a name with the prefix of the current scope."""
-    return _SCOPE.get() + name
+    return _current() + name
+
+
+def _current() -> str:
+    scopes = _SCOPES.get()
+    return scopes[-1] if scopes else ""

@@ -185,3 +185,14 @@ def test_with_name_scope_enters_the_modules_scope() -> None:
 
     assert Layer("layer").build() == "layer/w"
     assert Layer.build.__doc__ == "Builds."
+
+
+def test_a_name_scope_can_be_entered_again_and_left_by_an_error() -> None:
+    module = Module("m")
+    with pytest.raises(RuntimeError), module.name_scope, module.name_scope:
+        raise RuntimeError
+    with module.name_scope:
+        with module.name_scope:
+            pass
+        assert Variable(1, name="w").name == "m/w"
+    assert Variable(1, name="w").name == "w"

@@ -57,7 +57,7 @@ class StoredGraph:
                     yield f"node {index} has a slot variable between the nodes {ids} of {count}"
 
     def holds_values(self, node_id: int) -> bool:
-        """Whether a node or one below it may have values; files before 2021 don't say."""
+        """Whether a node or one below it may have values; old files don't say."""
         node = self.nodes[node_id]
         return not node.HasField("has_checkpoint_values") or node.has_checkpoint_values.value
 
