@@ -7,6 +7,7 @@ with savax Variables in the place of TensorFlow's, and ``check_function`` compar
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -71,6 +72,11 @@ def check_evaluation(
       AssertionError: results differ in dtype, shape or value.
     """
     names = [arg.name for arg in op_schema(op).inputs]
+    raw_names = list(inspect.signature(getattr(tf.raw_ops, op)).parameters)
+    if not {*names} <= {*raw_names}:  # raw_ops renames some inputs, and keeps their order
+        renamed = raw_names[: len(names)]
+    else:
+        renamed = names
     is_list = [isinstance(value, list | tuple) for value in inputs]
     arrays = [
         [_host_array(item) for item in value] if many else [_host_array(value)]
@@ -81,7 +87,7 @@ def check_evaluation(
 
     def call(*tensors: Any) -> Any:
         values = _grouped(tensors, groups, is_list)
-        return getattr(tf.raw_ops, op)(**dict(zip(names, values, strict=True)), **attrs)
+        return getattr(tf.raw_ops, op)(**dict(zip(renamed, values, strict=True)), **attrs)
 
     traced = tf.function(call).get_concrete_function(
         *[tf.TensorSpec(a.shape, tf.string if a.dtype == object else a.dtype) for a in flat]

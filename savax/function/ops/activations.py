@@ -25,7 +25,8 @@ def _relu(features: Array) -> Array:
 
 @evaluates("Relu6")
 def _relu6(features: Array) -> Array:
-    return jax.nn.relu6(features)
+    features = jnp.asarray(features)
+    return jnp.where(features >= 6, jnp.full_like(features, 6), jax.nn.relu(features))
 
 
 @evaluates("LeakyRelu")

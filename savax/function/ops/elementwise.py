@@ -216,16 +216,29 @@ def _div_no_nan(x: Array, y: Array) -> Array:
     return jnp.where(zero, jnp.zeros_like(x), jnp.divide(x, jnp.where(zero, 1, y)))
 
 
-@evaluates("Div", "TruncateDiv")
+@evaluates("Div")
 def _div(x: Array, y: Array) -> Array:
     return lax.div(*jnp.broadcast_arrays(x, y))
 
 
-@folds("Div", "TruncateDiv")
+@evaluates("TruncateDiv")
+def _truncate_div(x: Array, y: Array) -> Array:
+    quotient = _div(x, y)
+    return quotient if _is_integer(quotient) else jnp.trunc(quotient)
+
+
+@folds("Div")
 def _fold_div(x: Any, y: Any) -> Any:
-    if np.asarray(x).dtype.kind not in "iu":
-        return np.divide(x, y)
-    return _quotient(np.asarray(x), np.asarray(y))
+    return _quotient(x, y) if x.dtype.kind in "iu" else np.divide(x, y)
+
+
+@folds("TruncateDiv")
+def _fold_truncate_div(x: Any, y: Any) -> Any:
+    return _quotient(x, y) if x.dtype.kind in "iu" else np.trunc(np.divide(x, y))
+
+
+def _is_integer(x: Any) -> bool:
+    return bool(jnp.issubdtype(x.dtype, jnp.integer))
 
 
 def _quotient(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> Any:
@@ -237,14 +250,13 @@ def _quotient(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> Any:
 
 @evaluates("FloorDiv")
 def _floor_div(x: Array, y: Array) -> Array:
-    if jnp.issubdtype(jnp.result_type(x), jnp.integer):
+    if _is_integer(x):
         return jnp.floor_divide(x, y)
     return jnp.floor(jnp.divide(x, y))
 
 
 @folds("FloorDiv")
 def _fold_floor_div(x: Any, y: Any) -> Any:
-    x, y = np.asarray(x), np.asarray(y)
     if x.dtype.kind not in "iu":
         return np.floor(np.divide(x, y))
     quotient = _quotient(x, y)
@@ -263,7 +275,6 @@ def _floor_mod(x: Array, y: Array) -> Array:
 
 @folds("FloorMod")
 def _fold_floor_mod(x: Any, y: Any) -> Any:
-    x, y = np.asarray(x), np.asarray(y)
     rest = _fold_truncate_mod(x, y)
     wrong_sign = (rest != 0) & ((rest < 0) != (y < 0))
     return np.where(wrong_sign, rest + y, rest)
@@ -276,7 +287,6 @@ def _truncate_mod(x: Array, y: Array) -> Array:
 
 @folds("TruncateMod", "Mod")
 def _fold_truncate_mod(x: Any, y: Any) -> Any:
-    x, y = np.asarray(x), np.asarray(y)
     if x.dtype.kind not in "iu":
         return np.fmod(x, y)
     return x - _quotient(x, y) * y
@@ -328,7 +338,7 @@ def _reciprocal(x: Array) -> Array:
 @evaluates("Round")
 def _round(x: Array) -> Array:
     x = jnp.asarray(x)
-    if jnp.issubdtype(x.dtype, jnp.integer):
+    if _is_integer(x):
         return x
     return lax.round(x, lax.RoundingMethod.TO_NEAREST_EVEN)
 
@@ -338,7 +348,9 @@ def _rint(x: Array) -> Array:
     return lax.round(jnp.asarray(x), lax.RoundingMethod.TO_NEAREST_EVEN)
 
 
-folds("Round", "Rint")(np.rint)
+@folds("Round", "Rint")
+def _fold_round(x: Any) -> Any:
+    return x if x.dtype.kind in "iu" else np.rint(x)
 
 
 @evaluates("Maximum")
@@ -364,7 +376,21 @@ def _clip_by_value(t: Array, clip_value_min: Array, clip_value_max: Array) -> Ar
 
 @evaluates("Pow")
 def _pow(x: Array, y: Array) -> Array:
-    return jnp.power(x, y)
+    return _integer_power(x, y) if _is_integer(x) else jnp.power(x, y)
+
+
+def _integer_power(x: Array, y: Array) -> Array:
+    """Squares and multiplies, once for each bit of the exponent."""
+    base, exponent = jnp.broadcast_arrays(x, y)
+    bits = np.iinfo(base.dtype).bits
+    state = (jnp.ones_like(base), base, exponent)
+    return lax.fori_loop(0, bits, _power_step, state)[0]
+
+
+def _power_step(_: Any, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    power, base, exponent = state
+    power = jnp.where(exponent & 1 == 1, power * base, power)
+    return power, base * base, exponent >> 1
 
 
 folds("Pow")(np.power)

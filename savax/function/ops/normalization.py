@@ -93,8 +93,8 @@ def _fused_batch_norm_v3(
 ) -> tuple[Array, ...]:
     rule = _trained_batch_norm if is_training else _inferred_batch_norm
     outputs = rule((x, scale, offset, mean, variance), epsilon, exponential_avg_factor, data_format)
-    # The last output is scratch space of GPU kernels; on CPUs it is empty.
-    return (*outputs, jnp.zeros((0,), outputs[1].dtype))
+    # The last output is scratch space of GPU kernels; on CPUs it is a scalar without a meaning.
+    return (*outputs, jnp.zeros((), outputs[1].dtype))
 
 
 def _inferred_batch_norm(

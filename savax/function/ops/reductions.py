@@ -233,7 +233,7 @@ def _euclidean_norm(x: Array, reduction_indices: Any, *, keep_dims: bool) -> Arr
     squares = jnp.multiply(x, jnp.conj(x))
     total = _reduce(lax.reduce_sum, squares, reduction_indices, keep_dims)
     if jnp.issubdtype(x.dtype, jnp.integer):
-        return jnp.sqrt(total.astype(jnp.float64)).astype(x.dtype)
+        return jnp.sqrt(total.astype(jnp.float32)).astype(x.dtype)
     return jnp.sqrt(total)
 
 

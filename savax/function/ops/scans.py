@@ -115,8 +115,7 @@ def _cumprod(x: Array, axis: Any, *, exclusive: bool, reverse: bool) -> Array:
 
 @evaluates("CumulativeLogsumexp", static=("axis",))
 def _cumulative_logsumexp(x: Array, axis: Any, *, exclusive: bool, reverse: bool) -> Array:
-    # TensorFlow's neutral element is the least finite number, not -inf.
-    return _scan(lax.cumlogsumexp, x, axis, exclusive, reverse, jnp.finfo(x.dtype).min)
+    return _scan(lax.cumlogsumexp, x, axis, exclusive, reverse, -np.inf)
 
 
 def _scan(scan: Any, x: Array, axis: Any, exclusive: bool, reverse: bool, neutral: Any) -> Array:
