@@ -2,13 +2,17 @@
 
 A form gets the node and its inputs as they are, and returns ``NotImplemented`` where the op's
 ordinary rule should run. The structural work is the op's own numpy form, on object arrays.
+Vectors with symbolic dims go through integer arithmetic too.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jax.core import max_dim, min_dim
+from jax.extend.core import InconclusiveDimensionOperation
 
 from savax.function._plan_values import PartialVector, partial_elements, partial_value
 
@@ -60,9 +64,54 @@ def _on_elements(node: PlanNode, inputs: Sequence[Value]) -> Any:
     return partial_value(_object_array(result), dtype)
 
 
+def _shape(node: PlanNode, inputs: Sequence[Value]) -> Any:
+    """Returns the shape of an array that has symbolic dims."""
+    dtype = node.output_dtypes[0].numpy_dtype
+    values = _flat(inputs)
+    if all(isinstance(size, int) for value in values for size in value.shape):
+        return NotImplemented
+    shapes = [np.array((*value.shape, None), object)[:-1] for value in values]
+    if node.op == "Size":
+        return partial_value(_object_array(math.prod(values[0].shape)), dtype)
+    found = tuple(partial_value(shape, dtype) for shape in shapes)
+    return found if node.op == "ShapeN" else found[0]
+
+
+def _arithmetic(node: PlanNode, inputs: Sequence[Value]) -> Any:
+    """Computes with symbolic dims; where a result is no dim, the values become arrays."""
+    values = _flat(inputs)
+    if not any(isinstance(value, PartialVector) for value in values):
+        return NotImplemented
+    arrays = []
+    for value in values:
+        if isinstance(value, PartialVector) and value.is_shape:
+            arrays.append(value.elements)
+        elif isinstance(value, np.ndarray) and value.dtype.kind in "iu":
+            arrays.append(value.astype(object))
+        else:
+            return NotImplemented
+    if node.output_dtypes[0].name not in _INDEX_DTYPES | {"bool"}:
+        return NotImplemented
+    try:
+        result = _object_array(_ARITHMETIC[node.op](*arrays, **node.fold_keywords))
+    except InconclusiveDimensionOperation:
+        return NotImplemented
+    if node.output_dtypes[0].is_bool:
+        return result.astype(bool)
+    return partial_value(result, node.output_dtypes[0].numpy_dtype)
+
+
+def _reduction(ufunc: np.ufunc) -> Callable[..., Any]:
+    def reduce(x: Any, axes: Any, *, keep_dims: bool = False) -> Any:
+        axis = tuple(int(a) for a in axes.reshape(-1))
+        return ufunc.reduce(x, axis=axis, keepdims=keep_dims)
+
+    return reduce
+
+
 def _object_array(result: Any) -> np.ndarray[Any, Any]:
-    if isinstance(result, np.ndarray) and result.dtype == object:
-        return result
+    if isinstance(result, np.ndarray):
+        return result.astype(object)
     boxed = np.empty((), object)
     boxed[()] = result
     return boxed
@@ -84,7 +133,34 @@ _DATA_OPERANDS = {
     "Unpack": ("value",),
 }
 
+_MAX_DIM, _MIN_DIM = (np.frompyfunc(f, 2, 1) for f in (max_dim, min_dim))
+
+# Integer arithmetic on object arrays of integers and dims. Sizes aren't negative, so that
+# divisions that round to zero and down are the same.
+_ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "Add": np.add,
+    "AddV2": np.add,
+    "Cast": lambda x, **_: x,
+    "Equal": np.equal,
+    "FloorDiv": np.floor_divide,
+    "FloorMod": np.mod,
+    "Greater": np.greater,
+    "GreaterEqual": np.greater_equal,
+    "Less": np.less,
+    "LessEqual": np.less_equal,
+    "Maximum": _MAX_DIM,
+    "Minimum": _MIN_DIM,
+    "Mul": np.multiply,
+    "Neg": np.negative,
+    "NotEqual": np.not_equal,
+    "Prod": _reduction(np.multiply),
+    "Sub": np.subtract,
+    "Sum": _reduction(np.add),
+}
+
 PARTIAL_FORMS: dict[str, Callable[[PlanNode, Sequence[Value]], Any]] = {
+    **dict.fromkeys(_ARITHMETIC, _arithmetic),
+    **dict.fromkeys(("Shape", "ShapeN", "Size"), _shape),
     "ConcatV2": _packing,
     "ExpandDims": _structural,
     "GatherV2": _structural,

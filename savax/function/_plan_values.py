@@ -69,13 +69,14 @@ class Traced:
 
 
 class PartialVector:
-    """An integer array some of whose elements are static, the others traced scalars.
+    """An integer array some of whose elements are no numbers: traced scalars, symbolic dims.
 
-    Shapes are such vectors when one size is computed from data: ``Pack([n, 4])``. They keep what
-    is known through packing, slicing and indexing; other ops get a stacked array.
+    Shapes are such vectors when one size is computed from data (``Pack([n, 4])``), or unknown while
+    a function with unknown dims is traced. They keep what is known through packing, slicing and
+    indexing, symbolic dims also through arithmetic; other ops get a stacked array.
 
     Attributes:
-      elements: object array of numpy scalars and ``Traced`` boxes.
+      elements: object array of integers, JAX's symbolic dims and ``Traced`` boxes.
       dtype: numpy dtype of the elements.
     """
 
@@ -90,10 +91,15 @@ class PartialVector:
         """Shape of the array."""
         return tuple(self.elements.shape)
 
+    @property
+    def is_shape(self) -> bool:
+        """Whether all elements can be sizes of an array: integers and symbolic dims."""
+        return not any(isinstance(item, Traced) for item in self.elements.reshape(-1).tolist())
+
     def stacked(self) -> Any:
         """Returns the whole as one traced array."""
         flat = [
-            item.value if isinstance(item, Traced) else np.asarray(item, self.dtype)
+            item.value if isinstance(item, Traced) else item
             for item in self.elements.reshape(-1).tolist()
         ]
         return jnp.stack([jnp.asarray(x, self.dtype) for x in flat]).reshape(self.shape)
@@ -101,10 +107,11 @@ class PartialVector:
 
 def partial_value(elements: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> Value:
     """Returns an object array as the simplest value: static, one traced scalar, or partial."""
-    if not any(isinstance(item, Traced) for item in elements.reshape(-1).tolist()):
-        return np.asarray(elements.tolist(), dtype).reshape(elements.shape)
-    if elements.shape == ():
-        return elements.item().value
+    items = elements.reshape(-1).tolist()
+    if all(isinstance(item, int | np.integer) for item in items):
+        return np.asarray(items, dtype).reshape(elements.shape)
+    if elements.shape == () and isinstance(items[0], Traced):
+        return items[0].value
     return PartialVector(elements, dtype)
 
 

@@ -275,6 +275,8 @@ def _host(plan: Plan, node: PlanNode, operand: str, value: Value) -> Value:
     """Returns an operand's value as a numpy array."""
     if isinstance(value, ResourceHandle | TensorListValue):
         return value
+    if isinstance(value, PartialVector) and value.is_shape:
+        return value.elements
     known = static_value(value)
     if known is None:
         raise NeedsValue(plan.name, node.op, node.name, operand, "")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import numpy as np
+from jax.export import is_symbolic_dim
 
 from savax.function._plan_values import PartialVector, Traced, static_value
 
 
 def elements(vector: Any) -> list[Any]:
-    """Returns the elements of a 1-D operand: Python ints where known, else traced scalars."""
+    """Returns the elements of a 1-D operand: ints or symbolic dims, or else traced scalars."""
     if isinstance(vector, PartialVector):
         parts = vector.elements.reshape(-1).tolist()
-        return [part.value if isinstance(part, Traced) else int(part) for part in parts]
+        return [part.value if isinstance(part, Traced) else as_size(part) for part in parts]
     known = static_value(vector)
     if known is not None:
         return [int(element) for element in known.reshape(-1)]
@@ -22,7 +24,12 @@ def elements(vector: Any) -> list[Any]:
 
 def is_static(element: Any) -> bool:
     """Whether an element of ``elements`` is known."""
-    return isinstance(element, int)
+    return not isinstance(element, jax.Array)
+
+
+def as_size(element: Any) -> Any:
+    """Returns an element of a static operand: a Python int, or a symbolic dim as it is."""
+    return element if is_symbolic_dim(element) else int(element)
 
 
 def static_int(operand: Any) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
+from savax.function.ops._operands import as_size
 from savax.function.ops._registry import evaluates, folds, lowers
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def _lower_iota(
 @evaluates("Fill", static=("dims",), ignores=("index_type",))
 @folds("Fill")
 def _fill(dims: Any, value: Any) -> Any:
-    shape = tuple(int(size) for size in np.asarray(dims))
-    if isinstance(value, np.ndarray | np.generic):
+    shape = tuple(as_size(size) for size in np.asarray(dims))
+    if isinstance(value, np.ndarray) and all(isinstance(size, int) for size in shape):
         return np.full(shape, value, value.dtype)
     return jnp.full(shape, value, value.dtype)
 
@@ -49,8 +50,11 @@ def _fill(dims: Any, value: Any) -> Any:
 @evaluates("Range", static=("start", "limit", "delta"))
 @folds("Range")
 def _range(start: Any, limit: Any, delta: Any) -> Any:
-    start = np.asarray(start)
-    return np.arange(start, limit, delta).astype(start.dtype)
+    bounds = [np.asarray(bound) for bound in (start, limit, delta)]
+    dtype = next((b.dtype for b in bounds if b.dtype != np.dtype(object)), np.dtype(np.int32))
+    if any(b.dtype == np.dtype(object) for b in bounds):  # symbolic dims
+        return jnp.arange(*(as_size(b.item()) for b in bounds), dtype=dtype)
+    return np.arange(*bounds).astype(dtype)
 
 
 @evaluates("LinSpace", static=("num",))

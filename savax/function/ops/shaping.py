@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from savax.errors import ShapeMismatchError
-from savax.function.ops._operands import static_int
+from savax.function.ops._operands import as_size, static_int
 from savax.function.ops._registry import evaluates, folds, lowers
 from savax.function.ops._slices import squeezed_slice
 
@@ -75,8 +75,8 @@ def _lower_rev(g: GraphBuilder, operand: Symbol, *, dimensions: Sequence[int]) -
 
 
 def sizes(shape: Any) -> tuple[int, ...]:
-    """Returns a static shape operand as a tuple of Python ints."""
-    return tuple(int(size) for size in np.asarray(shape).reshape(-1))
+    """Returns a static shape operand as a tuple of Python ints, or JAX's symbolic dims."""
+    return tuple(as_size(size) for size in np.asarray(shape).reshape(-1))
 
 
 @evaluates("Reshape", static=("shape",))

@@ -77,3 +77,19 @@ def _check_gradients(concrete, loaded: LoadedFunction, x: np.ndarray) -> None:
     expected = tape.gradient(loss, tensor)
     found = jax.jit(jax.grad(lambda x: jnp.sum(jnp.square(loaded.body.run([x])[0]))))(x)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_layer_with_symbolic_batch(name, layers, rng):
+    """A function that calls a loaded one can be traced with unknown dims, and saved again."""
+    layer, shape = layers[name]
+    fixed = [n or 5 for n in shape[1:]]
+    x = rng.normal(size=[3, *fixed]).astype(np.float32)
+    layer(x)
+    concrete = tf.function(layer).get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    loaded = load_function(concrete)
+    (batch,) = jax.export.symbolic_shape("b")
+    spec = jax.ShapeDtypeStruct((batch, *fixed), np.float32)
+    exported = jax.export.export(jax.jit(lambda x: loaded.body.run([x])[0]))(spec)
+    assert exported.out_avals[0].shape[0] == batch
+    np.testing.assert_allclose(exported.call(x), concrete(tf.constant(x)), rtol=1e-4, atol=1e-5)
