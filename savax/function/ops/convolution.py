@@ -247,8 +247,9 @@ def _flipped(g: GraphBuilder, kernel: Symbol, axes: tuple[int, ...]) -> Symbol:
     if kernel.constant is not None:
         return g.const(np.flip(kernel.constant, axes), kernel.dtype)
     node = kernel.node
-    if node is not None and node.op == "ReverseV2" and node.inputs[1].constant is not None:
-        if tuple(sorted(int(axis) for axis in node.inputs[1].constant)) == axes:
+    if node is not None and node.op == "ReverseV2":
+        reversed_axes = node.inputs[1].constant
+        if reversed_axes is not None and sorted(reversed_axes.tolist()) == list(axes):
             return node.inputs[0]
     result: Symbol = g.op("ReverseV2", kernel, np.array(axes, np.int32), shape=kernel.shape)
     return result

@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from savax.errors import ShapeMismatchError
+from savax.function._plan_values import static_value
 from savax.function.ops._indexing import all_of, clamped, in_bounds, index_columns, index_grid
 from savax.function.ops._operands import static_int
 from savax.function.ops._registry import evaluates, folds, lowers
@@ -354,3 +355,16 @@ def _reverse_sequence(input: Any, seq_lengths: Any, *, seq_dim: int, batch_dim: 
 def as_int32(indices: Any) -> Any:
     """Returns indices that are known to be small as int32."""
     return jnp.asarray(indices).astype(jnp.int32)
+
+
+@evaluates("Where", with_context=True)
+def _where(ctx: Any, input: Any) -> Any:
+    known = static_value(input)
+    if known is None:
+        ctx.needs_value("input", "the number of results is the number of true elements")
+    return np.argwhere(known).astype(np.int64)
+
+
+@folds("Where")
+def _where_static(input: Any) -> Any:
+    return np.argwhere(input).astype(np.int64)
