@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from savax.errors import InvalidArgumentError, TracingError
+from savax.errors import InvalidArgumentError
 from savax.trackable import (
     Constant,
     TrackedDict,
@@ -82,16 +82,12 @@ def settled_value(capture: Variable | Constant) -> Any:
     """Returns the stored value of a Variable or Constant as JAX computes with it, never a tracer.
 
     Raises:
-      TracingError: a Variable has no value because the trace that created it failed.
-      InvalidArgumentError: 64-bit integers don't fit, see ``narrowed``.
+      InvalidArgumentError: a Variable has no value because the trace that created it failed, or
+        64-bit integers don't fit, see ``narrowed``.
     """
     if isinstance(capture, Constant):
         return capture.array
     value = capture._stored_value()
-    if value is None:
-        raise TracingError(
-            f"Variable {capture.name!r} has no value: the function that creates it failed."
-        )
     if capture.dtype.size == 0:
         return value
     return narrowed(value, f"Variable {capture.name!r}")

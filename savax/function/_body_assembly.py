@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,14 @@ import jax
 import jax.extend.core
 import numpy as np
 
-from savax.function._arrays import is_tracer
+from savax.function._arrays import is_tracer, jax_dtype, settled_value
 from savax.function._jaxpr_checks import escaped_tracer_error, holds_tracers
 from savax.function._traced_body import TracedBody
 from savax.trackable import Constant, Variable
 from savax.types import TensorSpec, as_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from savax.function._trace_passes import TracePass
 
@@ -25,72 +26,97 @@ if TYPE_CHECKING:
 _LARGEST_CONSTANT_BYTES = 64 * 1024
 
 
+@dataclasses.dataclass(frozen=True)
+class SettledTrace:
+    """A finished pass with what was found about its arguments.
+
+    Attributes:
+      done: the pass.
+      arg_specs: of the arguments, with what was found about their dims.
+      constraints: what was assumed of dims.
+      named_dims: names of dims that results may keep.
+    """
+
+    done: TracePass
+    arg_specs: tuple[TensorSpec, ...]
+    constraints: tuple[str, ...] = ()
+    named_dims: frozenset[str] = frozenset()
+
+
 def assemble_body(
-    done: TracePass,
-    arg_specs: Sequence[TensorSpec],
+    settled: SettledTrace,
     arg_names: Sequence[str],
-    constraints: Sequence[str],
     *,
-    named_dims: frozenset[str],
     under_trace: bool,
     captures: Sequence[Variable] | None = None,
     written: Sequence[Variable] | None = None,
 ) -> TracedBody:
-    """Returns the body for a pass.
+    """Returns the body for a finished pass.
 
     Args:
-      done: the pass.
-      arg_specs: of the arguments, as the body shall have them.
-      arg_names: likewise.
-      constraints: what was assumed of dims.
-      named_dims: names of dims that results may keep.
+      settled: the pass.
+      arg_names: of the arguments, for the graph.
       under_trace: whether the values of an enclosing JAX transformation may be constants.
-      captures: which Variables the body takes, in order; by default those that were used.
+      captures: which Variables the body takes, in order. By default those that were used, and
+        large constants too.
       written: which of them it gives new values for; by default those that were assigned.
 
     Raises:
       EscapedTracerError: constants of the jaxpr exist only inside a transformation.
     """
+    done = settled.done
     closes_over_tracers = holds_tracers(done.jaxpr)
     if closes_over_tracers and not under_trace:
         raise escaped_tracer_error(done.jaxpr)
+    large = _large_constants(done.jaxpr) if captures is None else {}
     captures = done.frame.touched if captures is None else captures
-    written = done.written if written is None else written
-    written_ids = {id(variable) for variable in written}
+    written_ids = {id(variable) for variable in (done.written if written is None else written)}
     positions = tuple(i for i, v in enumerate(captures) if id(v) in written_ids)
-    jaxpr, constants = _arranged(done, captures, [captures[i] for i in positions])
+    jaxpr = _arranged(done, captures, [captures[i] for i in positions], large)
+    outputs = jaxpr.out_avals[: done.num_outputs]
     return TracedBody(
         jaxpr=jaxpr,
-        captures=(*captures, *constants),
+        captures=(*captures, *(Constant(_plain_array(const)) for const in large.values())),
         written=positions,
-        arg_specs=tuple(arg_specs),
+        arg_specs=settled.arg_specs,
         arg_names=tuple(arg_names),
-        out_specs=tuple(_out_spec(a, named_dims) for a in jaxpr.out_avals[: done.num_outputs]),
+        out_specs=tuple(_out_spec(aval, settled.named_dims) for aval in outputs),
         aux=done.aux,
-        constraints=tuple(constraints),
+        constraints=settled.constraints,
         closes_over_tracers=closes_over_tracers,
     )
 
 
+def _large_constants(closed: jax.extend.core.ClosedJaxpr) -> dict[Any, Any]:
+    """Returns the variables and values of the constants that become captures."""
+    return {
+        var: const
+        for var, const in zip(closed.jaxpr.constvars, closed.consts, strict=True)
+        if not is_tracer(const) and _size_bytes(const) > _LARGEST_CONSTANT_BYTES
+    }
+
+
 def _arranged(
-    done: TracePass, captures: Sequence[Variable], written: Sequence[Variable]
-) -> tuple[jax.extend.core.ClosedJaxpr, list[Constant]]:
-    """Returns the jaxpr with inputs and outputs in the body's order, and the large constants."""
-    jaxpr, consts = done.jaxpr.jaxpr, done.jaxpr.consts
+    done: TracePass,
+    captures: Sequence[Variable],
+    written: Sequence[Variable],
+    large: Mapping[Any, Any],
+) -> jax.extend.core.ClosedJaxpr:
+    """Returns the jaxpr with inputs and outputs in the body's order."""
+    jaxpr = done.jaxpr.jaxpr
     inputs = {id(v): var for v, var in zip(done.captures, jaxpr.invars, strict=False)}
+    for variable in captures:
+        if id(variable) not in inputs:
+            unused = jax.core.ShapedArray(*_shape_and_dtype(variable))
+            inputs[id(variable)] = jax.extend.core.Var(unused)
     new_values = dict(zip(map(id, done.written), jaxpr.outvars[done.num_outputs :], strict=False))
-    large: dict[int, tuple[Any, Any]] = {}
-    small: list[tuple[Any, Any]] = []
-    for var, const in zip(jaxpr.constvars, consts, strict=True):
-        if not is_tracer(const) and _size_bytes(const) > _LARGEST_CONSTANT_BYTES:
-            large[id(const)] = (var, const)
-        else:
-            small.append((var, const))
+    pairs = zip(jaxpr.constvars, done.jaxpr.consts, strict=True)
+    small = [(var, const) for var, const in pairs if var not in large]
     arranged = jaxpr.replace(
         constvars=[var for var, _ in small],
         invars=[
             *(inputs[id(v)] for v in captures),
-            *(var for var, _ in large.values()),
+            *large,
             *jaxpr.invars[len(done.captures) :],
         ],
         outvars=[
@@ -99,8 +125,12 @@ def _arranged(
         ],
         debug_info=jaxpr.debug_info.with_unknown_names(),
     )
-    closed = jax.extend.core.ClosedJaxpr(arranged, [const for _, const in small])
-    return closed, [Constant(_plain_array(const)) for _, const in large.values()]
+    return jax.extend.core.ClosedJaxpr(arranged, [const for _, const in small])
+
+
+def _shape_and_dtype(variable: Variable) -> tuple[tuple[int, ...], Any]:
+    value = settled_value(variable)
+    return tuple(value.shape), jax_dtype(variable.dtype)
 
 
 def _size_bytes(const: Any) -> int:

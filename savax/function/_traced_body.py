@@ -75,6 +75,7 @@ class RankPolymorphicBody:
       out_specs: what is common to all ranks.
       aux: as in TracedBody.
       constraints: as in TracedBody.
+      closes_over_tracers: as in TracedBody.
     """
 
     bodies: Mapping[int, TracedBody]
@@ -87,6 +88,7 @@ class RankPolymorphicBody:
     out_specs: tuple[TensorSpec, ...]
     aux: Any = None
     constraints: tuple[str, ...] = ()
+    closes_over_tracers: bool = False
 
     @property
     def is_static(self) -> bool:

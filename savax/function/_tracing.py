@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from savax.errors import TracingError
 from savax.function._arrays import abstract, settled_value
-from savax.function._body_assembly import assemble_body
+from savax.function._body_assembly import SettledTrace, assemble_body
 from savax.function._dimensions import (
     DimensionTable,
     bind_dims,
@@ -19,6 +19,7 @@ from savax.function._dimensions import (
 from savax.function._jax_names import is_under_trace
 from savax.function._trace_session import TraceSession
 from savax.function._traced_body import RankPolymorphicBody, Trace, TracedBody
+from savax.function._unknown_rank import trace_ranks
 from savax.trackable import Variable
 from savax.types import TensorSpec, as_dtype
 
@@ -62,16 +63,25 @@ def trace(
     """
     arg_names = graph_names(names or [s.name or f"arg_{i}" for i, s in enumerate(specs)])
     session = TraceSession(fn, arg_names, candidates, may_create)
-    body = trace_dims(session, specs, arg_names, constraints)
+
+    def settle(ranked: Sequence[TensorSpec]) -> SettledTrace:
+        return settle_dims(session, ranked, arg_names, constraints)
+
+    under_trace = is_under_trace()
+    body: TracedBody | RankPolymorphicBody
+    if any(spec.shape is None for spec in specs):
+        body = trace_ranks(settle, specs, arg_names, under_trace)
+    else:
+        body = assemble_body(settle(specs), arg_names, under_trace=under_trace)
     return Trace(body, body.aux, session.created)
 
 
-def trace_dims(
+def settle_dims(
     session: TraceSession,
     specs: Sequence[TensorSpec],
     arg_names: Sequence[str],
     constraints: Sequence[str],
-) -> TracedBody:
+) -> SettledTrace:
     """Traces a function whose specs have ranks, and finds out which unknown dims are equal.
 
     Raises:
@@ -84,18 +94,11 @@ def trace_dims(
         return _symbolic_avals(table, captures, specs, arg_names)
 
     done = _settle_dims(session, table, avals, specs, arg_names)
-    found = [
+    found = tuple(
         TensorSpec(table.spec_dims(name, spec.dims or ()), spec.dtype, spec.name)
         for name, spec in zip(arg_names, specs, strict=True)
-    ]
-    return assemble_body(
-        done,
-        found,
-        arg_names,
-        constraints,
-        named_dims=table.named,
-        under_trace=is_under_trace(),
     )
+    return SettledTrace(done, found, tuple(constraints), table.named)
 
 
 def concrete_trace(
@@ -123,21 +126,15 @@ def concrete_trace(
         rank = len(shapes[symbolic.unranked_args[0]])
         reference = symbolic.bodies.get(rank, symbolic)
     sizes = _sizes(reference, shapes)
-    specs = [
+    specs = tuple(
         TensorSpec(tuple(shape), spec.dtype, spec.name)
         for shape, spec in zip(shapes, symbolic.arg_specs, strict=True)
-    ]
+    )
     variables = [c for c in symbolic.captures if isinstance(c, Variable)]
     session = TraceSession(fn, symbolic.arg_names, variables, may_create=False)
     done = session.settle(lambda captures: _concrete_avals(captures, specs))
-    body = assemble_body(
-        done,
-        specs,
-        symbolic.arg_names,
-        symbolic.constraints,
-        named_dims=frozenset(),
-        under_trace=is_under_trace(),
-    )
+    settled = SettledTrace(done, specs, symbolic.constraints)
+    body = assemble_body(settled, symbolic.arg_names, under_trace=is_under_trace())
     if isinstance(reference, TracedBody):
         _check_same_program(reference, body, sizes, shapes)
     return body
@@ -301,4 +298,12 @@ def evaluate_known(dim: Any, sizes: dict[str, int]) -> int | None:
 
 
 def _written(body: TracedBody) -> list[Variable]:
-    return [c for c in (body.captures[i] for i in body.written) if isinstance(c, Variable)]
+    """Returns the Variables for which a body has more to give than the value that it took."""
+    jaxpr = body.jaxpr.jaxpr
+    new_values = jaxpr.outvars[len(body.out_specs) :]
+    return [
+        capture
+        for position, new_value in zip(body.written, new_values, strict=True)
+        if isinstance(capture := body.captures[position], Variable)
+        and new_value is not jaxpr.invars[position]
+    ]
