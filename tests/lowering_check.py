@@ -13,6 +13,7 @@ given arguments and again on arguments whose unknown dims are larger by one.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from savax.protos import FunctionDef
+
+_NUMBERS = itertools.count(1000, 1000)
 
 
 class Lowered(NamedTuple):
@@ -51,7 +54,9 @@ class Lowered(NamedTuple):
         return {node.op for f in self.library.functions.values() for node in f.node_def}
 
 
-def lower(fn: Any, *args: Any, specs: Any = None, name: str = "f_0") -> Lowered:
+def lower(
+    fn: Any, *args: Any, specs: Any = None, name: str = "f_0", first_number: int = 0
+) -> Lowered:
     """Traces and lowers a function.
 
     Args:
@@ -61,6 +66,7 @@ def lower(fn: Any, *args: Any, specs: Any = None, name: str = "f_0") -> Lowered:
         which None is an unknown size of its own, and a string names one or is an expression of
         them (``"b"``, ``"2*b"``).
       name: name of the FunctionDef.
+      first_number: the lowest number in the names of functions that it calls.
     """
     scope = export.SymbolicScope()
     shapes = specs or (None,) * len(args)
@@ -69,7 +75,7 @@ def lower(fn: Any, *args: Any, specs: Any = None, name: str = "f_0") -> Lowered:
         for index, (arg, shape) in enumerate(zip(args, shapes, strict=True))
     ]
     jaxpr = jax.make_jaxpr(fn)(*symbolic)
-    library = FunctionLibrary()
+    library = FunctionLibrary(first_number)
     function = lower_jaxpr(jaxpr, name, library)
     return Lowered(function, library, jaxpr)
 
@@ -124,7 +130,8 @@ def check_gradients(
 
     import tensorflow as tf
 
-    lowered = lower(fn, *args, specs=specs)
+    # TensorFlow's gradients put functions into a registry of the process.
+    lowered = lower(fn, *args, specs=specs, first_number=next(_NUMBERS))
     wanted = [i for i, arg in enumerate(args) if np.asarray(arg).dtype.kind == "f"]
     expected = jax.grad(total, argnums=wanted)(*args)
     graph = import_graph(lowered)

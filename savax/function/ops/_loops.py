@@ -30,6 +30,7 @@ class LoopPart:
     Attributes:
       body: the function.
       counter: number of the iteration, an int32 scalar.
+      limit: number of iterations, -1 if it isn't known before the loop.
       passed: invariants.
       state: values that the step replaces.
       contents: contents of Refs as the part starts.
@@ -38,6 +39,7 @@ class LoopPart:
 
     body: FunctionBody
     counter: Symbol
+    limit: Symbol
     passed: list[Symbol]
     state: list[Symbol]
     contents: list[Symbol]
@@ -47,10 +49,11 @@ class LoopPart:
         """Returns the loop's operands as this part knows them."""
         return operands.inside(self.body.g, self.passed, self.cells)
 
-    def arguments(self, sizes: Sequence[str], counted: bool) -> list[tuple[str, Symbol]]:
+    def arguments(self, sizes: Sequence[str]) -> list[tuple[str, Symbol]]:
         """Returns names and symbols of all arguments, in the order of the loop variables."""
         return [
-            *([("i", self.counter)] if counted else []),
+            ("i", self.counter),
+            ("n", self.limit),
             *self.body.size_arguments(sizes),
             *named("const", self.passed),
             *named("state", self.state),
@@ -61,14 +64,15 @@ class LoopPart:
 class Loop:
     """A StatelessWhile under construction.
 
-    Its variables are: the counter, sizes, invariants, the state, contents of Refs. Condition and
-    step are functions of all of them; the step returns sizes and invariants unchanged.
+    Its variables are: counter, limit, sizes, invariants, the state, contents of Refs. Condition and
+    step are functions of all of them; the step returns limit, sizes and invariants unchanged.
+    TensorFlow's gradient of a loop takes the first two for what they are here.
 
     Args:
       g: builder of the function that holds the loop.
       operands: invariants and Refs.
       initial: initial values of the state.
-      counted: whether there is a counter.
+      limit: number of iterations, or None if the condition decides.
       name: what the names of the node and its functions start with.
     """
 
@@ -78,13 +82,13 @@ class Loop:
         operands: Operands,
         initial: Sequence[Symbol],
         *,
-        counted: bool,
+        limit: Symbol | None,
         name: str,
     ) -> None:
         self._g = g
         self._operands = operands
         self._initial = list(initial)
-        self._counted = counted
+        self._limit = g.const(-1) if limit is None else limit
         self._name = name
 
     def part(self) -> LoopPart:
@@ -92,6 +96,7 @@ class Loop:
         contents = [like(cell.value) for cell in self._operands.cells]
         return LoopPart(
             FunctionBody(self._g),
+            argument_symbol(_INT32, ()),
             argument_symbol(_INT32, ()),
             [like(symbol) for symbol in self._operands.passed],
             [like(symbol) for symbol in self._initial],
@@ -120,7 +125,8 @@ class Loop:
         names = self._write_functions(condition, go_on, step, state, sizes)
         cells = self._operands.cells
         inputs = [
-            *([self._g.const(0)] if self._counted else []),
+            self._g.const(0),
+            self._limit,
             *map(self._g.size, sizes),
             *self._operands.passed,
             *self._initial,
@@ -150,15 +156,14 @@ class Loop:
     ) -> tuple[str, str]:
         """Writes condition and step; returns the names of their functions."""
         test = condition.body.finish(
-            f"{self._name}_cond", condition.arguments(sizes, self._counted), [go_on], ["go_on"]
+            f"{self._name}_cond", condition.arguments(sizes), [go_on], ["go_on"]
         )
-        arguments = step.arguments(sizes, self._counted)
+        arguments = step.arguments(sizes)
         following = {id(a): b for a, b in zip(step.state, state, strict=True)}
         following |= {
             id(content): cell.value for content, cell in zip(step.contents, step.cells, strict=True)
         }
-        if self._counted:
-            following[id(step.counter)] = step.body.g.op("AddV2", step.counter, 1, shape=())
+        following[id(step.counter)] = step.body.g.op("AddV2", step.counter, 1, shape=())
         body = step.body.finish(
             f"{self._name}_body",
             arguments,

@@ -194,14 +194,32 @@ def _while(
 ) -> list[Any]:
     split = cond_nconsts + body_nconsts
     values = Operands(operands[:split])
-    loop = Loop(g, values, operands[split:], counted=False, name="while")
+    loop = Loop(g, values, operands[split:], limit=None, name="while")
     condition = loop.part()
-    consts = condition.values(values)[:cond_nconsts]
-    (go_on,) = condition.body.g.inline(cond_jaxpr, (), [*consts, *condition.state])
+    (go_on,) = condition.body.g.inline(
+        cond_jaxpr, (), [*condition.values(values)[:cond_nconsts], *condition.state]
+    )
     step = loop.part()
-    consts = step.values(values)[cond_nconsts:]
-    state = step.body.g.inline(body_jaxpr, (), [*consts, *step.state])
+    known = step.values(values)
+    state = step.body.g.inline(body_jaxpr, (), [*known[cond_nconsts:], *step.state])
+    if go_on.shape:  # a batch of loops: each keeps its state when it is done
+        axes = condition.body.g.const(list(range(go_on.ndim)), _INT32)
+        going = step.body.g.inline(cond_jaxpr, (), [*known[:cond_nconsts], *step.state])[0]
+        go_on = condition.body.g.op("Any", go_on, axes, shape=())
+        state = [
+            _kept_where_done(step.body.g, going, new, old)
+            for new, old in zip(state, step.state, strict=True)
+        ]
     return loop.write(condition, go_on, step, state)
+
+
+def _kept_where_done(g: GraphBuilder, going: Symbol, new: Symbol, old: Symbol) -> Symbol:
+    """Returns the new state of those loops of a batch that go on, the old one of the others."""
+    if new is old:
+        return old
+    going = g.reshape(going, (*going.shape, *[1] * (new.ndim - going.ndim)))
+    result: Symbol = g.op("SelectV2", going, new, old, shape=new.shape)
+    return result
 
 
 @lowers("scan")
@@ -272,10 +290,10 @@ def _looped(g: GraphBuilder, scan: _Scan) -> list[Any]:
     kinds = [type_ for type_, read in zip(g.out[count:], ys_read, strict=True) if read]
     lists = [_reserve(g, type_, scan.length) for type_ in kinds]
     values = Operands([*scan.consts, *scan.xs])
-    loop = Loop(g, values, [*scan.carry, *lists], counted=True, name="scan")
+    loop = Loop(g, values, [*scan.carry, *lists], limit=g.dim(scan.length), name="scan")
 
     condition = loop.part()
-    limit = condition.body.g.dim(scan.length)
+    limit = condition.body.g.const(scan.length) if is_static(scan.length) else condition.limit
     go_on = condition.body.g.op("Less", condition.counter, limit, shape=())
 
     step = loop.part()
@@ -295,7 +313,7 @@ def _scan_step(
     g = step.body.g
     index = step.counter
     if scan.reverse:
-        last = g.dim(scan.length - 1)
+        last = g.const(scan.length - 1) if is_static(scan.length) else g.op("Sub", step.limit, 1)
         index = g.op("Sub", last, index, shape=())
     known = step.values(values)
     consts, xs = known[: len(scan.consts)], known[len(scan.consts) :]

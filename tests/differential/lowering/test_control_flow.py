@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.lowering_check import check_gradients, check_lowering
+from tests.lowering_check import check_gradients, check_lowering, import_graph, lower
 
 pytestmark = pytest.mark.tf
-pytest.importorskip("tensorflow")
+tf = pytest.importorskip("tensorflow")
 
 X = np.linspace(-1, 2, 12, dtype=np.float32).reshape(3, 4)
 SPECS = [None, (None, 4), (None, None)]
@@ -180,6 +180,18 @@ def test_gradients(fn, specs):
     check_gradients(fn, X, specs=specs)
 
 
+def test_gradient_of_a_loop_that_jax_does_not_differentiate():
+    def fn(x):
+        return jax.lax.while_loop(lambda y: y < 9, lambda y: y * 2, x)
+
+    lowered = lower(fn, np.float32(1))
+    graph = import_graph(lowered)
+    with graph.as_default():
+        (gradient,) = tf.gradients(graph.outputs, graph.inputs)
+    with tf.compat.v1.Session(graph=graph) as session:
+        assert session.run(gradient.name, {graph.inputs[0].name: 3.0}) == 4.0
+
+
 def test_gradient_of_an_rnn():
     def rnn(x, w, u):
         h, hs = jax.lax.scan(lambda h, a: (jnp.tanh(a @ w + h @ u),) * 2, jnp.zeros((2, 3)), x)
@@ -223,7 +235,13 @@ def counts_in_while(x):
         ref[...] *= 2
         return i + 1
 
-    last = jax.lax.while_loop(lambda i: (i < 4) & (ref[...] < 100), step, 0)
+    last = jax.lax.while_loop(lambda i: i < 4, step, 0)
+    return last, jax.ref.freeze(ref)
+
+
+def reads_in_a_condition(x):
+    ref = jax.new_ref(x.sum())
+    last = jax.lax.while_loop(lambda y: y < ref[...], lambda y: y + 1.5, jnp.float32(0))
     return last, jax.ref.freeze(ref)
 
 
@@ -259,7 +277,16 @@ def parts_by_value(x):
 
 
 @pytest.mark.parametrize(
-    "fn", [counts, counts_in_a_branch, counts_in_while, counts_in_jit, parts, parts_by_value]
+    "fn",
+    [
+        counts,
+        counts_in_a_branch,
+        counts_in_while,
+        counts_in_jit,
+        parts,
+        parts_by_value,
+        reads_in_a_condition,
+    ],
 )
 def test_refs(fn):
     check_lowering(fn, X)
