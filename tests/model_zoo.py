@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+import itertools
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,9 @@ from jax import lax
 from savax.function import function
 from savax.trackable import Module, Variable
 from savax.types import TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def weights(seed: int, *shape: int, name: str) -> Variable:
@@ -28,7 +31,7 @@ class Mlp(Module):
         sizes = (8, 16, 16, 3)
         self.kernels = [
             weights(i, m, n, name=f"kernel_{i}")
-            for i, (m, n) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+            for i, (m, n) in enumerate(itertools.pairwise(sizes))
         ]
         self.biases = [weights(9 + i, n, name=f"bias_{i}") for i, n in enumerate(sizes[1:])]
 
@@ -190,9 +193,7 @@ class ControlFlow(Module):
             lambda s: jnp.max(jnp.abs(s[0])) > 1, lambda s: (s[0] * rate, s[1] + 1), (x, 0)
         )
         powered = lax.fori_loop(0, 3, lambda i, y: y * rate + i, x)
-        chosen = lax.switch(
-            which, [lambda y: y + 1, lambda y: jnp.sin(y), lambda y: y * rate], x
-        )
+        chosen = lax.switch(which, [lambda y: y + 1, lambda y: jnp.sin(y), lambda y: y * rate], x)
         sign = lax.cond(x.sum() > 0, lambda y: y, lambda y: -y, x)
         return {"halved": halved[0], "steps": halved[1], "mix": powered + chosen + sign}
 
@@ -202,7 +203,9 @@ def smooth(x):
     return jnp.log1p(jnp.exp(x))
 
 
-smooth.defjvp(lambda primals, tangents: (smooth(*primals), jax.nn.sigmoid(primals[0]) * tangents[0]))
+smooth.defjvp(
+    lambda primals, tangents: (smooth(*primals), jax.nn.sigmoid(primals[0]) * tangents[0])
+)
 
 
 @jax.custom_vjp
@@ -258,12 +261,14 @@ class Case:
       name: names the case.
       make: makes the model.
       inputs: takes a batch size and a random generator; returns the arrays by input name.
+      differentiated: the output whose derivatives JAX has too, by name.
       tolerance: largest difference from JAX's own result.
     """
 
     name: str
     make: Callable[[], Module]
     inputs: Callable[[int, np.random.Generator], dict[str, Any]]
+    differentiated: str
     tolerance: float = 2e-5
 
 
@@ -272,19 +277,21 @@ def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 CASES = (
-    Case("mlp", Mlp, lambda b, rng: {"x": normal(rng, b, 8)}),
-    Case("cnn", Cnn, lambda b, rng: {"images": normal(rng, b, 16, 16, 3)}),
-    Case("cnn_nchw", CnnChannelsFirst, lambda b, rng: {"images": normal(rng, b, 2, 9, 9)}),
+    Case("mlp", Mlp, lambda b, rng: {"x": normal(rng, b, 8)}, "logits"),
+    Case("cnn", Cnn, lambda b, rng: {"images": normal(rng, b, 16, 16, 3)}, "logits"),
+    Case("cnn_nchw", CnnChannelsFirst, lambda b, rng: {"images": normal(rng, b, 2, 9, 9)}, "map"),
     Case(
         "transformer",
         Transformer,
         lambda b, rng: {"tokens": rng.integers(0, 50, (b, 4 + b), dtype=np.int32)},
+        "logits",
     ),
-    Case("lstm", Lstm, lambda b, rng: {"sequence": normal(rng, b, 7, 4)}),
+    Case("lstm", Lstm, lambda b, rng: {"sequence": normal(rng, b, 7, 4)}, "outputs"),
     Case(
         "control_flow",
         ControlFlow,
         lambda b, rng: {"x": 3 * normal(rng, b, 3), "which": np.int32(b % 3)},
+        "mix",
     ),
     Case(
         "misc",
@@ -294,5 +301,6 @@ CASES = (
             "ids": rng.integers(0, 11, b),
             "y": normal(rng, b, 5),
         },
+        "mixed",
     ),
 )

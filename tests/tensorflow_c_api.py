@@ -10,14 +10,16 @@ import ctypes
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_void_p
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from savax.protos import MetaGraphDef, parse
 from savax.types import as_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class _Output(ctypes.Structure):

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from savax.errors import DTypeMismatchError, SignatureMismatchError
+from savax.function._arrays import jax_dtype
 from savax.function._function_spec import Canonical, FunctionSpec, as_spec
 from savax.trackable import Variable
 from savax.types import TensorSpec, as_dtype, as_shape, shapes_compatible
@@ -231,7 +232,9 @@ def convert_argument(value: Any, spec: TensorSpec, what: str) -> Any:
                 f"{what} takes {spec}, got {value!r}, which can't be converted: {error}"
             ) from error
     dtype = as_dtype(value.dtype)
-    if dtype is not spec.dtype:
+    # Where JAX has no 64-bit types, its arrays stand for them in the type that it has instead.
+    stands_for_it = isinstance(value, jax.Array) and value.dtype == jax_dtype(spec.dtype)
+    if dtype is not spec.dtype and not stands_for_it:
         raise DTypeMismatchError(
             f"{what} takes {spec.dtype.name}, got {dtype.name}. Convert it first, for example by "
             f"`x.astype({spec.dtype.name!r})`."

@@ -100,12 +100,14 @@ def test_shapes_of_the_signature_are_what_tensorflow_infers(exported) -> None:
 def test_tensorflow_restores_the_variables(exported) -> None:
     _, model, directory = exported
     reader = tf.train.load_checkpoint(f"{directory}/variables/variables")
-    root = tf.train.Checkpoint(**{
-        name: tf.Variable(tf.zeros(shape, reader.get_variable_to_dtype_map()[key]))
-        for key, shape in reader.get_variable_to_shape_map().items()
-        if key.count("/") == 2
-        for name in [key.split("/")[0]]
-    })
+    root = tf.train.Checkpoint(
+        **{
+            name: tf.Variable(tf.zeros(shape, reader.get_variable_to_dtype_map()[key]))
+            for key, shape in reader.get_variable_to_shape_map().items()
+            if key.count("/") == 2
+            for name in [key.split("/")[0]]
+        }
+    )
     root.restore(f"{directory}/variables/variables").expect_partial()
     for name, variable in vars(root).items():
         if isinstance(variable, tf.Variable) and name != "_save_counter":
@@ -119,7 +121,7 @@ def test_gradients_flow_in_tensorflow(exported) -> None:
     inputs, _ = results(case, model, 2)
     with tf.GradientTape() as tape:
         outputs = signature(**{k: tf.constant(v) for k, v in inputs.items()})
-        key = next(k for k in sorted(outputs) if outputs[k].dtype.is_floating)
+        key = case.differentiated
         loss = tf.reduce_sum(outputs[key] ** 2)
     got = tape.gradient(loss, signature.trainable_variables)
 
@@ -163,7 +165,7 @@ def test_loaded_functions_compose_with_jax(exported) -> None:
     name = next((k for k, v in inputs.items() if np.asarray(v).dtype == np.float32), None)
     if name is None:
         return
-    key = next(k for k in sorted(want) if want[k].dtype == np.float32)
+    key = case.differentiated
     rest = {k: v for k, v in inputs.items() if k != name}
 
     def of_loaded(x):
