@@ -122,6 +122,7 @@ class TensorFlowFiles:
         self.dtypes = [tensor.dtype for tensor in self.tensors]
 
     def write(self, path: str, _: Tensors) -> None:
+        """Writes the tensors."""
         tf.raw_ops.SaveV2(
             prefix=path,
             tensor_names=self.names,
@@ -130,6 +131,7 @@ class TensorFlowFiles:
         )
 
     def read(self, path: str, _: Tensors) -> Any:
+        """Reads them."""
         return tf.raw_ops.RestoreV2(
             prefix=path,
             tensor_names=self.names,

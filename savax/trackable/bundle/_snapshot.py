@@ -64,7 +64,8 @@ def open_snapshot(prefix: str, dir_fd: int | None, contained: bool) -> Snapshot:
     """
     parent, name = os.path.split(prefix)
     try:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        # Where there is O_PATH, the directory needn't be readable.
+        flags = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
         parent_fd = os.open(parent or ".", flags, dir_fd=dir_fd)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(f"There is no directory {parent!r} for {prefix!r}.") from error
