@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jax import core
-from jax.extend.core import InconclusiveDimensionOperation
 
 from savax.function._graph_nodes import Symbol, is_static
+from savax.function._jax_names import InconclusiveDimensionOperation
 from savax.types import as_dtype
 
 if TYPE_CHECKING:

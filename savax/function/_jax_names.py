@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import jax
@@ -11,13 +12,17 @@ import jax.extend.core
 
 def _public(name: str) -> Any:
     """Returns what JAX 0.10 has in ``jax.extend.core``, and JAX 0.9 in ``jax.core``."""
-    home = jax.extend.core if hasattr(jax.extend.core, name) else jax.core
-    return getattr(home, name)
+    if hasattr(jax.extend.core, name):
+        return getattr(jax.extend.core, name)
+    with warnings.catch_warnings():  # some are deprecated in their old place
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return getattr(jax.core, name)
 
 
 InconclusiveDimensionOperation: type[Exception] = _public("InconclusiveDimensionOperation")
 get_opaque_trace_state = _public("get_opaque_trace_state")
 jaxprs_in_params = _public("jaxprs_in_params")
+take_current_trace = _public("take_current_trace")
 # The only public way to ask. Its name warns of functions that compute something else under vmap;
 # savax only refuses there.
 is_under_vmap = _public("unsafe_am_i_under_a_vmap_DO_NOT_USE")

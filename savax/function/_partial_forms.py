@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jax.core import max_dim, min_dim
-from jax.extend.core import InconclusiveDimensionOperation
 
+from savax.function._jax_names import InconclusiveDimensionOperation
 from savax.function._plan_values import PartialVector, partial_elements, partial_value
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from jax.extend.core import Literal, jaxprs_in_params
+from jax.extend.core import Literal
 
 from savax.errors import UnsupportedPrimitiveError
+from savax.function._jax_names import jaxprs_in_params
 from savax.function._source_lines import user_frame
 from savax.function.ops.unsupported import REASONS
 

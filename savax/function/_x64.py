@@ -15,14 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jax.extend.core import (
-    ClosedJaxpr,
-    Primitive,
-    get_opaque_trace_state,
-    jaxpr_as_fun,
-    take_current_trace,
-)
+from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
+
+from savax.function._jax_names import get_opaque_trace_state, take_current_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
