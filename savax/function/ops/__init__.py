@@ -36,6 +36,7 @@ from savax.function.ops import (
     sorting,
     special_functions,
     state,
+    stateless_random,
     tensor_lists,
     windows,
 )
@@ -74,6 +75,7 @@ __all__ = [
     "sorting",
     "special_functions",
     "state",
+    "stateless_random",
     "tensor_lists",
     "windows",
 ]
