@@ -6,7 +6,8 @@
 Cases run in one process, in random order within each repeat, with the files deleted and the disk
 synced between them, and the page cache warm. The tables show medians, and ratios to plain writes
 or reads of the same bytes: above 1 is faster than those. TensorFlow and safetensors take part if
-they are installed.
+they are installed. TensorFlow builds a kernel at the first call with a list of tensors, which takes
+many seconds for 100,000 of them: that call is the maximum of its row.
 """
 
 from __future__ import annotations
