@@ -8,6 +8,7 @@ numpy is left to the rules.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,15 +79,16 @@ def fold(
     rule = _RULES.get(primitive)
     if rule is None or len(g.out) != 1 or not all(isinstance(x, Symbol) for x in operands):
         return None
-    out = g.out[0]
-    if not is_static(out.shape) or not _is_small(out, operands):
+    if primitive != "select_n" and not _is_small(g.out[0], operands):
         return None
     return rule(g, primitive, operands, params)
 
 
 def _is_small(out: ResultType, operands: Sequence[Symbol]) -> bool:
-    sizes = [int(np.prod(shape, dtype=np.int64)) for shape in (out.shape,)]
-    return sizes[0] <= _MAX_SIZE and all(is_static(x.shape) for x in operands)
+    """Whether a result is worth being a constant, and no operand's size is unknown."""
+    if not is_static(out.shape) or math.prod(out.shape) > _MAX_SIZE:
+        return False
+    return all(is_static(x.shape) for x in operands)
 
 
 def _fold_arithmetic(

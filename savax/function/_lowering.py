@@ -127,14 +127,15 @@ def lower_function(
         name,
         library,
         arg_specs=specs,
-        captures=[_capture_spec(capture) for capture in body.captures],
+        captures=[capture_spec(capture) for capture in body.captures],
         written=body.written,
         out_dtypes=[spec.dtype for spec in body.out_specs],
         output_names=output_names,
     )
 
 
-def _capture_spec(capture: Capture) -> CaptureSpec:
+def capture_spec(capture: Capture) -> CaptureSpec:
+    """Returns how a function gets a capture: a Variable as a resource, a constant as a value."""
     if isinstance(capture, Variable):
         return CaptureSpec(capture.name, capture.dtype, as_shape(capture.shape))
     array = capture.array
