@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-tf = pytest.importorskip("tensorflow")
+pytest.importorskip("tensorflow")
+
+import tensorflow as tf
 
 from tests.evaluation_check import check_evaluation, check_function
 from tests.lowering_check import check_lowering
