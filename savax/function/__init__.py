@@ -13,7 +13,7 @@ import types
 
 from savax.function import _arrays  # noqa: F401 - installs what Variables need to know of JAX
 from savax.function._arguments import unique_names
-from savax.function._body_lowering import lower_function, reachable_functions, renamed_function
+from savax.function._body_lowering import lower_body, reachable_functions, renamed_function
 from savax.function._concrete import Body, ConcreteFunction
 from savax.function._evaluation import LoadedBody
 from savax.function._execution import TracedExecution
@@ -37,7 +37,7 @@ __all__ = [
     "TracedExecution",
     "function",
     "grad",
-    "lower_function",
+    "lower_body",
     "reachable_functions",
     "renamed_function",
     "stripped_op_list",

@@ -1,21 +1,22 @@
-"""A traced body as a FunctionDef: which inputs are Variables, which constants, which arguments."""
+"""FunctionDefs of traced bodies of either kind, and what refers to what among FunctionDefs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from savax.errors import CorruptSavedModelError, UnsupportedError
-from savax.function._lowering import CaptureSpec, FunctionLibrary, lower_jaxpr
-from savax.function._traced_body import Capture, RankPolymorphicBody, TracedBody
+from savax.errors import CorruptSavedModelError
+from savax.function._lowering import lower_function
+from savax.function._rank_lowering import lower_ranks
+from savax.function._traced_body import RankPolymorphicBody, TracedBody
 from savax.protos import FunctionDef
-from savax.trackable import Variable
-from savax.types import TensorSpec, as_dtype, as_shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from savax.function._function_library import FunctionLibrary
 
-def lower_function(
+
+def lower_body(
     body: TracedBody | RankPolymorphicBody,
     name: str,
     library: FunctionLibrary,
@@ -34,30 +35,8 @@ def lower_function(
       UnsupportedPrimitiveError: primitives have no lowering; all are listed.
     """
     if isinstance(body, RankPolymorphicBody):
-        raise UnsupportedError(f"{name}: unknown rank.")
-    specs = [
-        TensorSpec(spec.dims, spec.dtype, arg_name)
-        for spec, arg_name in zip(body.arg_specs, body.arg_names, strict=True)
-    ]
-    return lower_jaxpr(
-        body.jaxpr,
-        name,
-        library,
-        arg_specs=specs,
-        captures=[capture_spec(i, capture) for i, capture in enumerate(body.captures)],
-        written=body.written,
-        out_dtypes=[spec.dtype for spec in body.out_specs],
-        output_names=output_names,
-    )
-
-
-def capture_spec(index: int, capture: Capture) -> CaptureSpec:
-    """Returns how a capture is passed: a Variable as a resource, a constant as a value."""
-    if isinstance(capture, Variable):
-        return CaptureSpec(capture.name, capture.dtype, capture.shape)
-    array = capture.array
-    shape = as_shape(array.shape)
-    return CaptureSpec(f"constant_{index}", as_dtype(array.dtype), shape, is_variable=False)
+        return lower_ranks(body, name, library, output_names=output_names)
+    return lower_function(body, name, library, output_names=output_names)
 
 
 def reachable_functions(name: str, functions: Mapping[str, FunctionDef]) -> dict[str, FunctionDef]:

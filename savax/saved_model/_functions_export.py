@@ -12,7 +12,7 @@ from savax.function import (
     FunctionLibrary,
     LoadedBody,
     TracedExecution,
-    lower_function,
+    lower_body,
     reachable_functions,
     renamed_function,
 )
@@ -67,7 +67,7 @@ def export_functions(concretes: Sequence[ConcreteFunction]) -> ExportedFunctions
             name = library.unique_name(f"__inference_{concrete.name}")
             names[id(concrete)] = name
             try:
-                lower_function(body.traced, name, library, output_names=_output_names(concrete))
+                lower_body(body.traced, name, library, output_names=_output_names(concrete))
             except UnsupportedError as error:
                 problems[f"In function {concrete.name!r}: {error}"] = None
                 kind = type(error)
