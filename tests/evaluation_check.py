@@ -73,10 +73,8 @@ def check_evaluation(
     """
     names = [arg.name for arg in op_schema(op).inputs]
     raw_names = list(inspect.signature(getattr(tf.raw_ops, op)).parameters)
-    if not {*names} <= {*raw_names}:  # raw_ops renames some inputs, and keeps their order
-        renamed = raw_names[: len(names)]
-    else:
-        renamed = names
+    # raw_ops renames some inputs, and keeps their order.
+    renamed = names if {*names} <= {*raw_names} else raw_names[: len(names)]
     is_list = [isinstance(value, list | tuple) for value in inputs]
     arrays = [
         [_host_array(item) for item in value] if many else [_host_array(value)]

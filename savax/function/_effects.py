@@ -29,7 +29,7 @@ HANDLE_OPS = frozenset({"VarHandleOp"})
 
 # Ops that take a resource and leave it as it is. Tables are objects of their own, whose contents
 # aren't values that a loop could carry.
-_READERS = frozenset(
+READERS = frozenset(
     {
         "DisableCopyOnRead",
         "ReadVariableOp",
@@ -50,12 +50,14 @@ class Effects:
       writes: those that it may write.
       origins: for each output, where its value comes from unchanged.
       used: arguments on which an output or an effect depends.
+      by_node: for each node what it may read and what it may write.
     """
 
     reads: frozenset[int | str]
     writes: frozenset[int | str]
     origins: tuple[Origin, ...]
     used: frozenset[int]
+    by_node: tuple[tuple[frozenset[int | str], frozenset[int | str]], ...]
 
 
 def analyse(
@@ -73,12 +75,11 @@ def analyse(
       callees: plans of all functions that the nodes refer to.
     """
     origins: dict[int, Origin] = {slot: slot for slot in range(num_args)}
-    reads: set[int | str] = set()
-    writes: set[int | str] = set()
+    by_node: list[tuple[frozenset[int | str], frozenset[int | str]]] = []
     used: set[int] = set()
     for node in nodes:
         inputs = [origins.get(slot) for slot in node.input_slots]
-        _add_accesses(node, inputs, callees, reads, writes)
+        by_node.append(_accesses(node, inputs, callees))
         for slot, origin in zip(node.output_slots, _origins(node, inputs, callees), strict=False):
             if origin is not None:
                 origins[slot] = origin
@@ -86,7 +87,13 @@ def analyse(
             used |= {o for o in _used(node, inputs, callees) if isinstance(o, int)}
     results = tuple(origins.get(slot) for slot in outputs)
     used |= {origin for origin in results if isinstance(origin, int)}
-    return Effects(frozenset(reads), frozenset(writes), results, frozenset(used))
+    return Effects(
+        reads=frozenset().union(*(reads for reads, _ in by_node)),
+        writes=frozenset().union(*(writes for _, writes in by_node)),
+        origins=results,
+        used=frozenset(used),
+        by_node=tuple(by_node),
+    )
 
 
 def called_functions(node: PlanNode) -> list[str]:
@@ -108,30 +115,24 @@ def _call_inputs(node: PlanNode, inputs: Sequence[Origin]) -> Sequence[Origin]:
     return inputs[1:] if node.op in IF_OPS or node.op in CASE_OPS else inputs
 
 
-def _add_accesses(
-    node: PlanNode,
-    inputs: Sequence[Origin],
-    callees: Mapping[str, Plan],
-    reads: set[int | str],
-    writes: set[int | str],
-) -> None:
+def _accesses(
+    node: PlanNode, inputs: Sequence[Origin], callees: Mapping[str, Plan]
+) -> tuple[frozenset[int | str], frozenset[int | str]]:
     bodies = _bodies(node, callees)
     if bodies:
         handed = _call_inputs(node, inputs)
-        for body in bodies:
-            reads |= set(_outer(body.effects.reads, handed))
-            writes |= set(_outer(body.effects.writes, handed))
-        return
+        return (
+            frozenset(a for body in bodies for a in _outer(body.effects.reads, handed)),
+            frozenset(a for body in bodies for a in _outer(body.effects.writes, handed)),
+        )
     if not node.is_stateful or node.op in HANDLE_OPS:
-        return
-    resources = {
+        return frozenset(), frozenset()
+    resources = frozenset(
         origin
         for origin, dtype in zip(inputs, node.input_dtypes, strict=True)
-        if dtype is not None and dtype.name == "resource" and origin is not None
-    }
-    reads |= resources
-    if node.op not in _READERS:
-        writes |= resources
+        if dtype.name == "resource" and origin is not None
+    )
+    return resources, frozenset() if node.op in READERS else resources
 
 
 def _outer(inner: Iterable[int | str], handed: Sequence[Origin]) -> Iterable[int | str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -15,8 +16,10 @@ from savax.errors import (
     TracingError,
     VariableWriteError,
 )
+from savax.function._carry import can_be_array
 from savax.function._plan import Plan, PlanLibrary
 from savax.function._plan_values import NeedsValue, ResourceHandle, array_value
+from savax.function._segments import SegmentRunner
 from savax.function._walk import Store, Walk
 from savax.function._x64 import concrete_64, in_trace, trace_x64, x64_call, x64_enabled
 from savax.trackable import Asset, Constant, Trackable, Variable, current_frame, host_array
@@ -109,6 +112,7 @@ class _Program:
         self._num_values = len(self._reads)
         self._large = [array for _, array in self._arrays]
         self._jitted = jax.jit(self._compute)
+        self._runner = SegmentRunner(library)
         self._needs_values = plan.has_strings
         self._scopes: dict[Any, tuple[ClosedJaxpr, Any]] = {}
 
@@ -190,7 +194,8 @@ class _Program:
             except NeedsValue:
                 self._needs_values = True
         try:
-            outputs, written = self._compute(*[_known_if_small(value) for value in operands])
+            arrays = [jnp.asarray(x) if can_be_array(x) else x for x in operands]
+            outputs, written = self._compute(*arrays, runner=self._runner)
         except NeedsValue as signal:
             raise self._tracing_error(signal) from None
         return [_result(value) for value in outputs], written
@@ -239,7 +244,7 @@ class _Program:
         results: _Results = jax.tree.unflatten(tree, x64_call(jaxpr, *operands))
         return results
 
-    def _compute(self, *operands: Any) -> _Results:
+    def _compute(self, *operands: Any, runner: SegmentRunner | None = None) -> _Results:
         """Walks the plan on values of Variables, large constants and arguments, in this order."""
         values = operands[: self._num_values]
         arrays = operands[self._num_values : self._num_values + len(self._arrays)]
@@ -250,7 +255,7 @@ class _Program:
         store = Store(
             {h: v for h, v in zip(self._read_handles, values, strict=True) if v is not None}
         )
-        walk = Walk(self._library, store)
+        walk = Walk(self._library, store, runner=runner)
         cast = [_cast(x, dtype) for x, dtype in zip(arguments, self._dtypes, strict=True)]
         outputs = walk.run(self._plan, [*cast, *bound])
         return [array_value(value) for value in outputs], [
@@ -309,5 +314,5 @@ def _known_if_small(value: Any) -> Any:
 def _result(value: Any) -> Any:
     """Returns a result as a JAX array, where one can hold it."""
     if isinstance(value, np.ndarray) and value.dtype != np.dtype(object):
-        return jax.numpy.asarray(value)
+        return jnp.asarray(value)
     return value

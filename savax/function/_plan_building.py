@@ -87,6 +87,7 @@ class PlanNode:
       operand_names: names of the inputs in the schema.
       input_slots: the slots, flat.
       input_dtypes: dtypes of the slots.
+      after: positions, in the plan, of the nodes that are control inputs.
       output_slots: slots of the outputs.
       output_dtypes: their dtypes.
       rule: its evaluation.
@@ -108,6 +109,7 @@ class PlanNode:
     operand_names: tuple[str, ...]
     input_slots: tuple[int, ...]
     input_dtypes: tuple[DType, ...]
+    after: tuple[int, ...]
     output_slots: range
     output_dtypes: tuple[DType, ...]
     rule: Callable[..., Any]
@@ -233,6 +235,7 @@ class _Graph:
     unsupported: list[UnsupportedNode] = field(default_factory=list)
     _produced: dict[str, _Outputs] = field(default_factory=dict)
     _index: dict[str, int] = field(default_factory=dict)
+    _positions: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for slot, arg in enumerate(self.args):
@@ -307,9 +310,11 @@ class _Graph:
         if op not in EVALUATIONS:
             self.unsupported.append(UnsupportedNode(op, node.name, self.name))
             return
-        planned = _plan_node(
-            node, op, schema, attrs, operands, slots, range(first, len(self.dtypes)), self.dtypes
-        )
+        outputs = range(first, len(self.dtypes))
+        controls = (tensor[1:] for tensor in node.input if tensor.startswith("^"))
+        after = tuple(self._positions[name] for name in controls if name in self._positions)
+        planned = _plan_node(node, op, schema, attrs, operands, slots, outputs, self.dtypes, after)
+        self._positions[node.name] = len(self.nodes)
         self.callees += called_functions(planned)
         self.nodes.append(planned)
 
@@ -393,6 +398,7 @@ def _plan_node(
     slots: tuple[int, ...],
     outputs: range,
     dtypes: Sequence[DType],
+    after: tuple[int, ...],
 ) -> PlanNode:
     evaluation = EVALUATIONS[op]
     fold = FOLDS.get(op)
@@ -411,6 +417,7 @@ def _plan_node(
         operand_names=names,
         input_slots=slots,
         input_dtypes=inputs,
+        after=after,
         output_slots=outputs,
         output_dtypes=results,
         rule=evaluation.rule,

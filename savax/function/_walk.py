@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import jax
 import numpy as np
@@ -37,6 +37,22 @@ if TYPE_CHECKING:
 # Larger arrays are data rather than shape arithmetic, and numpy's results for them would be
 # constants in the compiled program.
 _MAX_FOLD_SIZE = 4096
+
+
+class Slots(Protocol):
+    """Values of a plan by slot: a list, or a dict of those that are known."""
+
+    def __getitem__(self, slot: int, /) -> Value: ...
+
+    def __setitem__(self, slot: int, value: Value, /) -> None: ...
+
+
+class Runner(Protocol):
+    """Another way to run plans than node by node."""
+
+    def run(self, walk: Walk, plan: Plan, args: Sequence[Value]) -> list[Value]:
+        """Returns the results of a plan."""
+        ...
 
 
 class Store:
@@ -94,6 +110,7 @@ class Walk:
       library: plans of the model's functions.
       store: values of resources.
       resources: handles of resources that the graph shares by name.
+      runner: what runs plans on concrete values; None walks them node by node.
     """
 
     def __init__(
@@ -101,10 +118,12 @@ class Walk:
         library: PlanLibrary,
         store: Store,
         resources: Mapping[str, ResourceHandle] | None = None,
+        runner: Runner | None = None,
     ) -> None:
         self.library = library
         self.store = store
         self.resources = resources or {}
+        self.runner = runner
 
     def branch(self, writable: Sequence[ResourceHandle]) -> Walk:
         """Returns a walk of its own for a branch or loop body."""
@@ -125,22 +144,24 @@ class Walk:
                 f"The function {plan.name!r} takes {len(plan.arg_names)} arguments, "
                 f"got {len(args)}."
             )
+        if self.runner is not None:
+            return self.runner.run(self, plan, args)
         values: list[Value] = [None] * plan.num_slots
         values[: len(args)] = args
         for node in plan.nodes:
-            inputs = [
-                values[slots] if isinstance(slots, int) else tuple(values[s] for s in slots)
-                for slots in node.operands
-            ]
-            values[node.output_slots.start : node.output_slots.stop] = self._evaluate(
-                plan, node, inputs
-            )
+            self.evaluate(plan, node, values)
         return [values[slot] for slot in plan.outputs]
 
-    def _evaluate(self, plan: Plan, node: PlanNode, inputs: list[Value]) -> list[Value]:
+    def evaluate(self, plan: Plan, node: PlanNode, values: Slots) -> None:
+        """Runs one node of a plan, from and to the plan's slots."""
+        inputs = [
+            values[slots] if isinstance(slots, int) else tuple(values[s] for s in slots)
+            for slots in node.operands
+        ]
         try:
-            result = self._result(plan, node, inputs)
-            return _checked_results(node, result)
+            results = _checked_results(node, self._result(plan, node, inputs))
+            for slot, value in zip(node.output_slots, results, strict=True):
+                values[slot] = value
         except NeedsValue:
             raise
         except Exception as error:
@@ -214,11 +235,11 @@ class NodeContext:
 
     def read(self, handle: ResourceHandle) -> Value:
         """Returns the value of a Variable."""
-        return self.walk.store.read(_handle(handle))
+        return self.walk.store.read(handle_of(handle))
 
     def write(self, handle: ResourceHandle, value: Value) -> None:
         """Replaces the value of a Variable."""
-        self.walk.store.write(_handle(handle), array_value(value))
+        self.walk.store.write(handle_of(handle), array_value(value))
 
     def resource(self, name: str, dtype: DType, shape: Shape) -> ResourceHandle:
         """Returns the handle of a Variable that the graph shares under a name."""
@@ -232,7 +253,7 @@ class NodeContext:
 
     def is_initialized(self, handle: ResourceHandle) -> bool:
         """Whether a Variable has a value."""
-        return _handle(handle) in self.walk.store.values
+        return handle_of(handle) in self.walk.store.values
 
     def needs_value(self, operand: str, why: str = "") -> NoReturn:
         """Gives up, because an operand's value must be known; the plan runs in another way then."""
@@ -240,7 +261,7 @@ class NodeContext:
         raise NeedsValue(self._plan.name, node.op, node.name, operand, why)
 
 
-def _handle(value: Value) -> ResourceHandle:
+def handle_of(value: Value) -> ResourceHandle:
     if not isinstance(value, ResourceHandle):
         raise UnsupportedError("The node gets no handle of a resource that is known to savax.")
     return value

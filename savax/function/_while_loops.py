@@ -51,6 +51,8 @@ def run_while(ctx: NodeContext, cond: Plan, body: Plan, args: Sequence[Value]) -
       body: one iteration.
       args: the variables before the first one.
     """
+    if ctx.walk.runner is not None:  # loops that can be compiled are in a compiled segment
+        return _stepped(ctx, cond, body, args)
     trips = trip_count(cond, body, args)
     if trips == 0:
         return list(args)
@@ -75,7 +77,11 @@ def _unrolled(ctx: NodeContext, body: Plan, args: Sequence[Value], trips: int) -
 
 def _stepped(ctx: NodeContext, cond: Plan, body: Plan, args: Sequence[Value]) -> list[Value]:
     """Runs a loop in Python; its condition must come out concrete."""
-    values = list(args)
+    values = [
+        # As arrays, what changes doesn't ask for a program of its own at each step.
+        jnp.asarray(v) if can_be_array(v) and body.effects.origins[i] != i else v
+        for i, v in enumerate(args)
+    ]
     while True:
         known = static_value(ctx.walk.run(cond, values)[0])
         if known is None:
