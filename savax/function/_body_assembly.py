@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.extend.core
 import numpy as np
 
-from savax.function._arrays import is_tracer, jax_dtype, settled_value
+from savax.function._arrays import jax_dtype, settled_value
+from savax.function._constant_hoisting import hoist_constants, is_large
 from savax.function._jaxpr_checks import escaped_tracer_error, holds_tracers
 from savax.function._traced_body import TracedBody
 from savax.trackable import Constant, Variable
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from savax.function._trace_passes import TracePass
-
-# Larger arrays would blow up the graph, whose size is limited to 2 GiB; as captures they are
-# written once, however many functions use them.
-_LARGEST_CONSTANT_BYTES = 64 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +64,15 @@ def assemble_body(
     closes_over_tracers = holds_tracers(done.jaxpr)
     if closes_over_tracers and not under_trace:
         raise escaped_tracer_error(done.jaxpr)
-    large = _large_constants(done.jaxpr) if captures is None else {}
+    closed, large = done.jaxpr, {}
+    if captures is None:
+        closed = hoist_constants(closed)
+        pairs = zip(closed.jaxpr.constvars, closed.consts, strict=True)
+        large = {var: const for var, const in pairs if is_large(const)}
     captures = done.frame.touched if captures is None else captures
     written_ids = {id(variable) for variable in (done.written if written is None else written)}
     positions = tuple(i for i, v in enumerate(captures) if id(v) in written_ids)
-    jaxpr = _arranged(done, captures, [captures[i] for i in positions], large)
+    jaxpr = _arranged(closed, done, captures, [captures[i] for i in positions], large)
     outputs = jaxpr.out_avals[: done.num_outputs]
     return TracedBody(
         jaxpr=jaxpr,
@@ -87,30 +87,22 @@ def assemble_body(
     )
 
 
-def _large_constants(closed: jax.extend.core.ClosedJaxpr) -> dict[Any, Any]:
-    """Returns the variables and values of the constants that become captures."""
-    return {
-        var: const
-        for var, const in zip(closed.jaxpr.constvars, closed.consts, strict=True)
-        if not is_tracer(const) and _size_bytes(const) > _LARGEST_CONSTANT_BYTES
-    }
-
-
 def _arranged(
+    closed: jax.extend.core.ClosedJaxpr,
     done: TracePass,
     captures: Sequence[Variable],
     written: Sequence[Variable],
     large: Mapping[Any, Any],
 ) -> jax.extend.core.ClosedJaxpr:
     """Returns the jaxpr with inputs and outputs in the body's order."""
-    jaxpr = done.jaxpr.jaxpr
+    jaxpr = closed.jaxpr
     inputs = {id(v): var for v, var in zip(done.captures, jaxpr.invars, strict=False)}
     for variable in captures:
         if id(variable) not in inputs:
             unused = jax.core.ShapedArray(*_shape_and_dtype(variable))
             inputs[id(variable)] = jax.extend.core.Var(unused)
     new_values = dict(zip(map(id, done.written), jaxpr.outvars[done.num_outputs :], strict=False))
-    pairs = zip(jaxpr.constvars, done.jaxpr.consts, strict=True)
+    pairs = zip(jaxpr.constvars, closed.consts, strict=True)
     small = [(var, const) for var, const in pairs if var not in large]
     arranged = jaxpr.replace(
         constvars=[var for var, _ in small],
@@ -131,10 +123,6 @@ def _arranged(
 def _shape_and_dtype(variable: Variable) -> tuple[tuple[int, ...], Any]:
     value = settled_value(variable)
     return tuple(value.shape), jax_dtype(variable.dtype)
-
-
-def _size_bytes(const: Any) -> int:
-    return int(math.prod(const.shape) * np.dtype(const.dtype).itemsize)
 
 
 def _plain_array(const: Any) -> Any:

@@ -20,6 +20,7 @@ def _public(name: str) -> Any:
 
 
 InconclusiveDimensionOperation: type[Exception] = _public("InconclusiveDimensionOperation")
+check_jaxpr = _public("check_jaxpr")
 get_opaque_trace_state = _public("get_opaque_trace_state")
 jaxprs_in_params = _public("jaxprs_in_params")
 take_current_trace = _public("take_current_trace")

@@ -21,6 +21,9 @@ from savax.errors import (
     TracingError,
     VariableCreationError,
 )
+from savax.function._constant_hoisting import is_large
+from savax.function._jax_names import check_jaxpr
+from savax.function._jaxpr_checks import closed_jaxprs_of
 from savax.function._tracing import concrete_trace, graph_names, trace
 from savax.trackable import Constant, Variable
 from savax.types import TensorSpec
@@ -41,6 +44,7 @@ def run(body, *args):
 def test_captures_come_in_the_order_of_their_first_use():
     a, b, c = (Variable(np.float32(i), name="abc"[i]) for i in range(3))
     body = traced(lambda x: (x * c + b) * c, candidates=[a, b, c, b])
+    check_jaxpr(body.jaxpr.jaxpr)
     assert [v.name for v in body.captures] == ["c", "b"]
     assert traced(lambda x: (x * c + b) * c).captures == body.captures
     (result,) = run(body, X)
@@ -133,6 +137,35 @@ def test_large_constants_become_captures():
     assert sum(np.size(c) for c in body.jaxpr.consts) <= 3
     (result,) = run(body, X)
     np.testing.assert_allclose(result, (X * small * 2).sum() + 3 * large.sum(), rtol=1e-5)
+
+
+def test_large_constants_inside_jit_become_captures():
+    large = np.arange(20000, dtype=np.float32)
+    on_device = jnp.arange(20000, dtype=jnp.float32)
+    n = Variable(np.float32(0), name="n")
+
+    @jax.jit
+    def inner(y):
+        n.assign_add(1)
+        return y * on_device
+
+    @jax.jit
+    def outer(y):
+        return inner(y) + inner(y + 1) * large, y, jnp.float32(3)
+
+    def fn(x):
+        first, same, three = outer(x[0])
+        return [first.sum(), same, three, jax.jit(lambda: on_device)().sum()], None
+
+    body = trace(fn, [SPEC]).body
+    check_jaxpr(body.jaxpr.jaxpr)
+    assert sum(isinstance(c, Constant) for c in body.captures) == 2
+    assert not any(is_large(c) for inner in closed_jaxprs_of(body.jaxpr) for c in inner.consts)
+    found = run(body, X)
+    expected = (on_device + 2 * on_device * large).sum()
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5)
+    assert (found[1], found[2], found[4]) == (1, 3, 2)
+    np.testing.assert_allclose(found[3], on_device.sum(), rtol=1e-6)
 
 
 def test_names_are_legal_and_unique():
