@@ -260,6 +260,8 @@ def _fold_floor_div(x: Any, y: Any) -> Any:
     if x.dtype.kind not in "iu":
         return np.floor(np.divide(x, y))
     quotient = _quotient(x, y)
+    if x.dtype.kind == "u":
+        return quotient
     rest = x - quotient * y
     down = (np.sign(x) != np.sign(y)) & (rest != 0)
     return quotient - down.astype(x.dtype)

@@ -133,14 +133,24 @@ def _sorted_values(g: GraphBuilder, x: Symbol) -> Symbol:
 
 @evaluates("TopKV2", static=("k",), ignores=("sorted",))
 def _top_k_v2(x: Array, k: Any, *, index_type: DType) -> tuple[Array, Array]:
-    values, indices = lax.top_k(jnp.asarray(x), int(k))
+    values, indices = _largest(jnp.asarray(x), int(k))
     return values, indices.astype(index_type.numpy_dtype)
 
 
 @evaluates("TopK", ignores=("sorted",))
 def _top_k(x: Array, *, k: int) -> tuple[Array, Array]:
-    values, indices = lax.top_k(jnp.asarray(x), k)
+    values, indices = _largest(jnp.asarray(x), k)
     return values, indices.astype(jnp.int32)
+
+
+def _largest(x: Array, k: int) -> tuple[Array, Array]:
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        values, indices = lax.top_k(x, k)
+        return values, indices
+    # For JAX 0.0 is larger than -0.0; for TensorFlow they are equal, the first comes first.
+    plain = lax.stop_gradient(jnp.where(x == 0, jnp.zeros_like(x), x))
+    indices = lax.top_k(plain, k)[1]
+    return jnp.take_along_axis(x, indices, axis=-1), indices
 
 
 @evaluates("NthElement", static=("n",))

@@ -109,6 +109,7 @@ def test_largest_elements_agree() -> None:
     check_evaluation("TopKV2", x, np.int32(3), grad=True)
     check_evaluation("TopKV2", x.astype(np.int8), np.int32(5), index_type=tf.int64)
     check_evaluation("TopKV2", x.astype(np.uint32), np.int16(0), index_type=tf.int16)
+    check_evaluation("TopKV2", np.array([-1, -0.0, 0.0, -0.0, 2], np.float32), np.int32(5))
     check_evaluation("NthElement", x, np.int32(1))
     check_evaluation("NthElement", x, np.int32(1), reverse=True)
 
