@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 from savax.errors import NotFoundError
 from savax.trackable.checkpoint._state import latest_checkpoint
 from savax.types import index_path, variables_prefix
-from savax.types._paths import SAVED_MODEL_CPB, SAVED_MODEL_PB, SAVED_MODEL_PBTXT
+from savax.types._paths import (
+    SAVED_MODEL_CPB,
+    SAVED_MODEL_PB,
+    SAVED_MODEL_PBTXT,
+    VARIABLES_FILENAME,
+)
 
 if TYPE_CHECKING:
     from savax.types import PathLike
@@ -21,8 +26,8 @@ def resolve_prefix(path: PathLike) -> str:
     """Returns the prefix of a checkpoint.
 
     Args:
-      path: the prefix, the index file, a SavedModel directory, or a directory whose state file
-        names the latest checkpoint.
+      path: the prefix, the index file, a SavedModel directory or its ``variables`` directory, or a
+        directory whose state file names the latest checkpoint.
 
     Raises:
       NotFoundError: there is no such checkpoint; the message lists those with similar names.
@@ -41,6 +46,9 @@ def resolve_prefix(path: PathLike) -> str:
         return prefix
     latest = latest_checkpoint(text)
     if latest is None:
+        inner = os.path.join(text, VARIABLES_FILENAME)
+        if os.path.isfile(index_path(inner)):
+            return inner
         raise NotFoundError(
             f"The directory {text!r} is no SavedModel and has no state file that names an existing "
             f"checkpoint{_similar(os.path.join(text, ''))}."
