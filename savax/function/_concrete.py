@@ -122,7 +122,12 @@ class ConcreteFunction(FunctionLike):
           SignatureMismatchError: the arguments fit neither the structured signature nor the list
             of tensors; the message shows what was wanted and given.
         """
-        if not args and kwargs and self._keywords is not None and kwargs.keys() == self._keywords:
+        if (
+            not args
+            and kwargs
+            and self._keywords is not None
+            and kwargs.keys() == self._keywords.keys()
+        ):
             values = [kwargs[name] for name in self._keywords]
         else:
             values = self._bind(args, kwargs)
