@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from savax.function._plan import Plan
     from savax.function._plan_building import PlanNode
+    from savax.types import DType
 
 # Where a value comes from unchanged: the index of an argument, or the name of a shared resource.
 Origin: TypeAlias = "int | str | None"
@@ -62,7 +63,7 @@ class Effects:
 
 def analyse(
     nodes: Sequence[PlanNode],
-    num_args: int,
+    arg_dtypes: Sequence[DType],
     outputs: Sequence[int],
     callees: Mapping[str, Plan],
 ) -> Effects:
@@ -70,16 +71,17 @@ def analyse(
 
     Args:
       nodes: in the order in which they run.
-      num_args: arguments have the slots 0 to ``num_args - 1``.
+      arg_dtypes: of the arguments, which have the first slots.
       outputs: slots of the results.
       callees: plans of all functions that the nodes refer to.
     """
-    origins: dict[int, Origin] = {slot: slot for slot in range(num_args)}
+    origins: dict[int, Origin] = {slot: slot for slot in range(len(arg_dtypes))}
+    resources = frozenset(i for i, dtype in enumerate(arg_dtypes) if dtype.name == "resource")
     by_node: list[tuple[frozenset[int | str], frozenset[int | str]]] = []
     used: set[int] = set()
     for node in nodes:
         inputs = [origins.get(slot) for slot in node.input_slots]
-        by_node.append(_accesses(node, inputs, callees))
+        by_node.append(_accesses(node, inputs, callees, resources))
         for slot, origin in zip(node.output_slots, _origins(node, inputs, callees), strict=False):
             if origin is not None:
                 origins[slot] = origin
@@ -116,31 +118,37 @@ def _call_inputs(node: PlanNode, inputs: Sequence[Origin]) -> Sequence[Origin]:
 
 
 def _accesses(
-    node: PlanNode, inputs: Sequence[Origin], callees: Mapping[str, Plan]
+    node: PlanNode,
+    inputs: Sequence[Origin],
+    callees: Mapping[str, Plan],
+    all_resources: frozenset[int],
 ) -> tuple[frozenset[int | str], frozenset[int | str]]:
     bodies = _bodies(node, callees)
     if bodies:
         handed = _call_inputs(node, inputs)
         return (
-            frozenset(a for body in bodies for a in _outer(body.effects.reads, handed)),
-            frozenset(a for body in bodies for a in _outer(body.effects.writes, handed)),
+            _outer([a for body in bodies for a in body.effects.reads], handed, all_resources),
+            _outer([a for body in bodies for a in body.effects.writes], handed, all_resources),
         )
     if not node.is_stateful or node.op in HANDLE_OPS:
         return frozenset(), frozenset()
-    resources = frozenset(
-        origin
-        for origin, dtype in zip(inputs, node.input_dtypes, strict=True)
-        if dtype.name == "resource" and origin is not None
-    )
+    handles = [o for o, d in zip(inputs, node.input_dtypes, strict=True) if d.name == "resource"]
+    resources = _outer(range(len(handles)), handles, all_resources)
     return resources, frozenset() if node.op in READERS else resources
 
 
-def _outer(inner: Iterable[int | str], handed: Sequence[Origin]) -> Iterable[int | str]:
-    """Yields accesses of a callee as accesses of its caller."""
+def _outer(
+    inner: Iterable[int | str], handed: Sequence[Origin], all_resources: frozenset[int]
+) -> frozenset[int | str]:
+    """Returns accesses of a callee as accesses of its caller.
+
+    A handle whose way can't be followed may be that of any resource argument.
+    """
+    found: set[int | str] = set()
     for access in inner:
         origin = handed[access] if isinstance(access, int) and access < len(handed) else access
-        if origin is not None:
-            yield origin
+        found |= all_resources if origin is None else {origin}
+    return frozenset(found)
 
 
 def _origins(

@@ -165,7 +165,7 @@ class PlanLibrary:
             output_dtypes=body.output_dtypes,
             num_slots=body.num_slots,
             callees=body.callees,
-            effects=analyse(body.nodes, len(body.arg_names), body.outputs, callees),
+            effects=analyse(body.nodes, body.arg_dtypes, body.outputs, callees),
             uses_64_bit=body.uses_64_bit or any(plan.uses_64_bit for plan in callees.values()),
             unsupported=_unique(
                 [*body.unsupported, *(n for plan in callees.values() for n in plan.unsupported)]
