@@ -1,6 +1,6 @@
 """Runs the default signature of a SavedModel by OpenVINO's own reader.
 
-``python run_openvino.py MODEL INPUTS.npz OUTPUTS.npz``; inputs and outputs by the signature's names.
+``python run_openvino.py MODEL INPUTS.npz OUTPUTS.npz``; arrays go by the names of the signature.
 """
 
 from __future__ import annotations
