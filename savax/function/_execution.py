@@ -10,13 +10,13 @@ import jax.extend.core
 
 from savax.errors import VariableWriteError
 from savax.function._arrays import current_value, is_tracer, narrowed
+from savax.function._traced_body import TracedBody
 from savax.function._tracing import concrete_trace, trace
 from savax.trackable import current_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from savax.function._traced_body import TracedBody
     from savax.trackable import Trackable, Variable
     from savax.types import TensorSpec
 
@@ -91,7 +91,9 @@ class TracedExecution:
         self.created = found.created
         self._programs: dict[Any, _Program] = {}
         self._lock = threading.RLock()
-        self._only = _Program(self.traced) if self.traced.is_static else None
+        self._only: _Program | None = None
+        if isinstance(self.traced, TracedBody) and self.traced.is_static:
+            self._only = _Program(self.traced)
 
     @property
     def captures(self) -> tuple[Trackable, ...]:

@@ -332,13 +332,14 @@ def _generality(concrete: ConcreteFunction) -> int:
 def _fitted(value: Any, signature: Any, what: str) -> Any:
     if isinstance(signature, TensorSpec):
         return convert_argument(value, signature, what)
-    specs, treedef = jax.tree.flatten(signature)
+    specs, structure = jax.tree.flatten(signature)
+    treedef: Any = structure
     try:
         values = treedef.flatten_up_to(value)
     except (ValueError, TypeError) as error:
         raise SignatureMismatchError(f"{what} takes {signature}, got {value!r}.") from error
     fitted = [convert_argument(v, s, what) for v, s in zip(values, specs, strict=True)]
-    return jax.tree.unflatten(treedef, fitted)
+    return jax.tree.unflatten(structure, fitted)
 
 
 @overload

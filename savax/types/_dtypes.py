@@ -29,7 +29,7 @@ class DType:
     def __init__(self, name: str, number: int, numpy_dtype: Any, size: int) -> None:
         self.name = name
         self.number = number
-        self.numpy_dtype = np.dtype(numpy_dtype)
+        self.numpy_dtype: np.dtype[Any] = np.dtype(numpy_dtype)
         self.size = size
 
     def __repr__(self) -> str:
@@ -57,7 +57,8 @@ class DType:
     @property
     def as_numpy_dtype(self) -> type[Any]:
         """The numpy scalar type (TensorFlow's spelling)."""
-        return self.numpy_dtype.type
+        scalar: type[Any] = self.numpy_dtype.type
+        return scalar
 
     @property
     def as_datatype_enum(self) -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "savax"
@@ -135,8 +138,7 @@ def test_only_the_function_layer_and_above_import_jax() -> None:
         f"{path.relative_to(ROOT)}:{line}: {name}"
         for path in FILES
         for name, line in imported(path)
-        if name.split(".")[0] in ("jax", "jaxlib")
-        and (layer_of(module_name(path)) or 0) < limit
+        if name.split(".")[0] in ("jax", "jaxlib") and (layer_of(module_name(path)) or 0) < limit
     ]
     assert found == []
 

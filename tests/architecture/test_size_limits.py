@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,4 +33,6 @@ def too_long(path: Path) -> Iterator[str]:
 
 
 def test_nothing_is_too_long() -> None:
-    assert [problem for path in sorted((ROOT / "savax").rglob("*.py")) for problem in too_long(path)] == []
+    assert [
+        problem for path in sorted((ROOT / "savax").rglob("*.py")) for problem in too_long(path)
+    ] == []

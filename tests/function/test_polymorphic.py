@@ -226,7 +226,7 @@ class Counter(Module):
         return self.count.assign_add(n)
 
     @function
-    def peek(this, times):
+    def peek(this, times):  # noqa: N805 - another name than self
         return this.count * times
 
 
