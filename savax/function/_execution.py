@@ -30,7 +30,8 @@ class _Program:
         self._num_outputs = len(body.out_specs)
         self._names = body.arg_names
         self._dtypes = tuple(aval.dtype for aval in body.jaxpr.in_avals)[len(body.captures) :]
-        self._jitted = jax.jit(jax.extend.core.jaxpr_as_fun(body.jaxpr))
+        run: Callable[..., Sequence[Any]] = jax.jit(jax.extend.core.jaxpr_as_fun(body.jaxpr))
+        self._jitted = run
         self._lock = threading.Lock()
 
     def __call__(self, arguments: Sequence[Any]) -> Sequence[Any]:
