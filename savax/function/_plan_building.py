@@ -67,6 +67,11 @@ TRANSPARENT_OPS = frozenset(
 )
 
 
+# Ops whose only effect is output that programs don't read. What they would print isn't computed:
+# strings made of traced values can't be.
+_SILENT_OPS = frozenset({"PrintV2"})
+
+
 @dataclass(frozen=True, slots=True)
 class UnsupportedNode:
     """A node whose op has no evaluation rule."""
@@ -256,7 +261,7 @@ class _Graph:
             if index is None or index in needed:
                 continue
             node = self.node_defs[index]
-            sources = [self._producer(tensor, node) for tensor in node.input]
+            sources = [self._producer(tensor, node) for tensor in _needed_inputs(node)]
             needed[index] = [source for source in sources if source is not None]
             pending += needed[index]
         return self._sorted(needed)
@@ -293,6 +298,9 @@ class _Graph:
 
     def add(self, node: NodeDef) -> None:
         """Decodes a node whose inputs have been added."""
+        if node.op in _SILENT_OPS:
+            self._produced[node.name] = _Outputs(len(self.dtypes), 0, {})
+            return
         schema, function = self._schema(node)
         if schema is None:
             self.unsupported.append(UnsupportedNode(node.op, node.name, self.name))
@@ -383,6 +391,12 @@ class _Graph:
 
     def _corrupt(self, what: str) -> CorruptSavedModelError:
         return CorruptSavedModelError(f"The function {self.name!r} {what}.")
+
+
+def _needed_inputs(node: NodeDef) -> list[str]:
+    if node.op in _SILENT_OPS:
+        return [tensor for tensor in node.input if tensor.startswith("^")]
+    return list(node.input)
 
 
 def _is_list(arg: ArgSchema) -> bool:
