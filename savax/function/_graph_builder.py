@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, overload
 
 import numpy as np
 
@@ -96,6 +96,26 @@ class NodeBuilder:
         self.is_read: tuple[bool, ...] = ()
         self.scope = ""
         self.dims_lowering = DimLowering(self, dim_sources, size_argument)
+
+    @overload
+    def op(
+        self,
+        op: str,
+        *inputs: Any,
+        shapes: Sequence[Sequence[Any]],
+        name: str | None = None,
+        **attrs: Any,
+    ) -> tuple[Symbol, ...]: ...
+
+    @overload
+    def op(
+        self,
+        op: str,
+        *inputs: Any,
+        shape: Sequence[Any] | None = None,
+        name: str | None = None,
+        **attrs: Any,
+    ) -> Symbol: ...
 
     def op(
         self,

@@ -12,8 +12,9 @@ from savax.types import DType
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-# What TensorFlow accepts in node names, beside the rule for the first character.
-_ILLEGAL = re.compile(r"[^A-Za-z0-9_.\\/>-]+")
+# What TensorFlow's C++ accepts in node names, beside the rule for the first character and ">"
+# between the parts of an op's name; its Python accepts ">" and a backslash everywhere.
+_ILLEGAL = re.compile(r"[^A-Za-z0-9_./-]+")
 _ILLEGAL_IN_FUNCTION = re.compile(r"[^A-Za-z0-9_]+")
 _ILLEGAL_ARGUMENT = re.compile(r"[^a-z0-9_]+")
 

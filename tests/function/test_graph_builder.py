@@ -62,7 +62,7 @@ def node_defs(g, *outputs):
         ("transpose(jvp(layer))/x", "transpose_jvp_layer_/x", "transpose_jvp_layer_x", None),
         ("__inference_f", "inference_f", "__inference_f", "inference_f"),
         ("Größe", "Gr_e", "Gr_e", "gr_e"),
-        ("<lambda>", "lambda>", "_lambda_", "lambda"),
+        ("<lambda>", "lambda", "_lambda_", "lambda"),
         ("2x", "2x", "2x", "arg_2x"),
         ("", "node", "function", "arg"),
         ("d.k", "d.k", "d_k", "d_k"),

@@ -104,6 +104,11 @@ class Loop:
             [RefCell(symbol) for symbol in contents],
         )
 
+    def add_state(self, part: LoopPart, initial: Symbol) -> None:
+        """Adds a state to the loop and to a part that there is already."""
+        self._initial.append(initial)
+        part.state.append(like(initial))
+
     def write(
         self, condition: LoopPart, go_on: Symbol, step: LoopPart, state: Sequence[Symbol]
     ) -> list[Symbol]:

@@ -292,24 +292,38 @@ def _looped(g: GraphBuilder, scan: _Scan) -> list[Any]:
     values = Operands([*scan.consts, *scan.xs])
     loop = Loop(g, values, [*scan.carry, *lists], limit=g.dim(scan.length), name="scan")
 
+    step = loop.part()
+    carry, filled, ys = _scan_step(step, scan, values, ys_read)
+    items = []
+    for type_, y in zip(kinds, ys, strict=True):
+        if _is_lost(y, carry):
+            loop.add_state(step, g.full(0, type_.shape[1:], type_.dtype))
+            items.append(y)
+
     condition = loop.part()
     limit = condition.body.g.const(scan.length) if is_static(scan.length) else condition.limit
     go_on = condition.body.g.op("Less", condition.counter, limit, shape=())
-
-    step = loop.part()
-    state = _scan_step(step, scan, values, ys_read)
-    results = loop.write(condition, go_on, step, state)
+    results = loop.write(condition, go_on, step, [*carry, *filled, *items])
     stacks = [
         _stack(g, handle, type_, scan.length)
-        for handle, type_ in zip(results[count:], kinds, strict=True)
+        for handle, type_ in zip(results[count : count + len(kinds)], kinds, strict=True)
     ]
     return [*results[:count], *_with_unread_stacks(g, count, stacks)]
 
 
+def _is_lost(y: Symbol, carry: Sequence[Symbol]) -> bool:
+    """Whether an element of a stacked result must be a result of the step on its own.
+
+    TensorFlow.js frees what a function has computed and doesn't return, also if it has put it into
+    a list; loops then fail, or give wrong numbers.
+    """
+    return y.node is not None and y.constant is None and not any(y is value for value in carry)
+
+
 def _scan_step(
     step: LoopPart, scan: _Scan, values: Operands, ys_read: Sequence[bool]
-) -> list[Symbol]:
-    """Writes the step of a scan; returns carry and lists after it."""
+) -> tuple[list[Symbol], list[Symbol], list[Symbol]]:
+    """Writes the step of a scan; returns carry and lists after it, and the lists' new elements."""
     g = step.body.g
     index = step.counter
     if scan.reverse:
@@ -327,7 +341,7 @@ def _scan_step(
         g.op("TensorListSetItem", handle, index, y, shape=())
         for handle, y in zip(lists, ys, strict=True)
     ]
-    return [*results[:count], *filled]
+    return results[:count], filled, ys
 
 
 def _row(g: GraphBuilder, x: Symbol, index: Symbol) -> Symbol:

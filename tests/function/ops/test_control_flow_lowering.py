@@ -95,6 +95,20 @@ def test_stacked_results_dropped_behind_a_call_are_not_collected():
     assert "TensorListReserve" not in lower(lambda x: scan(x)[0], X).all_ops()
 
 
+def test_elements_that_a_step_computes_are_results_of_its_function():
+    def fn(x):
+        return jax.lax.scan(lambda c, r: ((d := c + r), (c, d, c * 2)), x[0], x)
+
+    body = functions_of(lower(fn, X), "StatelessWhile")["body"]
+    written = [node.input[2] for node in body.node_def if node.op == "TensorListSetItem"]
+    results = {returned(body, name) for name in body.ret}
+    (doubled,) = (name for name in written if name.startswith("Mul"))
+    assert len(written) == 3
+    assert doubled in results
+    names = argument_names(body)
+    assert names[-5:] == ["state_0", "state_1", "state_2", "state_3", "state_4"]
+
+
 def test_element_shapes_of_lists_are_constants():
     lowered = lower(lambda x: jax.lax.map(jnp.sin, x), X, specs=[(None, None)])
     nodes = {node.name: node for node in lowered.function.node_def}
