@@ -32,8 +32,8 @@ def index_columns(g: GraphBuilder, indices: Symbol) -> list[Symbol]:
     if count == 1:
         return [as_index(g, without_last_axis(g, indices))]
     shapes = [batch] * count
-    axis_operand = {"num": count, "axis": -1, "shapes": shapes}
-    return [as_index(g, column) for column in g.op("Unpack", indices, **axis_operand)]
+    parts = g.op("Unpack", indices, num=count, axis=-1, shapes=shapes)
+    return [as_index(g, part) for part in parts]
 
 
 def without_last_axis(g: GraphBuilder, column: Symbol) -> Symbol:

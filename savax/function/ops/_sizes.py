@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
-from jax.errors import InconclusiveDimensionOperation
+
+from savax.function._jax_names import InconclusiveDimensionOperation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -40,13 +40,15 @@ def lower_slice(
     steps = tuple(strides) if strides else (1,) * len(starts)
     lengths = tuple(map(_length, starts, limits, steps))
     axes = range(len(lengths))
-    if not drop and all(length == size for length, size in zip(lengths, operand.shape)):
+    if not drop and all(
+        length == size for length, size in zip(lengths, operand.shape, strict=True)
+    ):
         return operand
-    if any(is_known(lengths[a]) and not is_known(operand.shape[a]) for a in axes if a not in drop):
-        # StridedSlice would lose the known length: its bounds may be cut off.
-        if all(step == 1 for step in steps):
-            window = _sized_slice(g, operand, starts, lengths)
-            return g.squeeze(window, drop)
+    # StridedSlice would lose a known length of an unknown axis: its bounds may be cut off.
+    kept = [axis for axis in axes if axis not in drop]
+    sized = any(is_known(lengths[a]) and not is_known(operand.shape[a]) for a in kept)
+    if sized and all(step == 1 for step in steps):
+        return g.squeeze(_sized_slice(g, operand, starts, lengths), drop)
     begin_mask = end_mask = shrink_mask = 0
     begins: list[Any] = []
     ends: list[Any] = []
@@ -60,7 +62,7 @@ def lower_slice(
         begin_mask |= (is_known(start) and start == 0) << axis
         end_mask |= bool(limit == size) << axis
         ends.append(0 if limit == size else _plain_limit(limit, size, start))
-    result: Symbol = g.op(
+    return g.op(
         "StridedSlice",
         operand,
         g.dims(tuple(begins)),
@@ -71,7 +73,6 @@ def lower_slice(
         shrink_axis_mask=shrink_mask,
         shape=tuple(length for axis, length in enumerate(lengths) if axis not in drop),
     )
-    return result
 
 
 def _sized_slice(
@@ -83,8 +84,7 @@ def _sized_slice(
         for start, length, size in zip(starts, lengths, operand.shape, strict=True)
     ]
     begins, window = g.dims(tuple(starts)), g.dims(tuple(to_the_end))
-    result: Symbol = g.op("Slice", operand, begins, window, shape=tuple(lengths))
-    return result
+    return g.op("Slice", operand, begins, window, shape=tuple(lengths))
 
 
 def squeezed_slice(g: GraphBuilder, window: Symbol, axes: Collection[int]) -> Symbol | None:

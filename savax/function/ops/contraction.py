@@ -84,8 +84,8 @@ def _product(
         square = lhs.ndim == rhs.ndim == lead + 2
         dense = not lead and rhs.ndim == 2 and over[0] == lhs.ndim - 1
         if (square or dense) and (real or last):
-            flags = {"adj_x": over[0] != lhs.ndim - 1, "adj_y": over[1] != rhs.ndim - 2}
-            return g.op("BatchMatMulV2", lhs, rhs, shape=shape, **flags)
+            adj_x, adj_y = over[0] != lhs.ndim - 1, over[1] != rhs.ndim - 2
+            return g.op("BatchMatMulV2", lhs, rhs, shape=shape, adj_x=adj_x, adj_y=adj_y)
     return lower_einsum(g, lhs, rhs, contract, batch, shape)
 
 

@@ -158,8 +158,7 @@ def _without_space(
 ) -> Symbol:
     if groups > 1:
         g.unsupported("a grouped convolution without spatial axes")
-    result: Symbol = g.op("MatMul", lhs, rhs, shape=shape)
-    return result
+    return g.op("MatMul", lhs, rhs, shape=shape)
 
 
 def _direct(
@@ -251,5 +250,4 @@ def _flipped(g: GraphBuilder, kernel: Symbol, axes: tuple[int, ...]) -> Symbol:
         reversed_axes = node.inputs[1].constant
         if reversed_axes is not None and sorted(reversed_axes.tolist()) == list(axes):
             return node.inputs[0]
-    result: Symbol = g.op("ReverseV2", kernel, np.array(axes, np.int32), shape=kernel.shape)
-    return result
+    return g.op("ReverseV2", kernel, np.array(axes, np.int32), shape=kernel.shape)

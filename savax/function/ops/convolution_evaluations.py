@@ -184,7 +184,7 @@ def _depthwise_conv2d_native(
 
 def _transposed(linear: Callable[[Any], Any], shape: Sequence[int], cotangent: Any) -> Any:
     cotangent = jnp.asarray(cotangent)
-    operand = jax.ShapeDtypeStruct(tuple(shape), cotangent.dtype)
+    operand = jax.ShapeDtypeStruct(tuple(shape), cotangent.dtype)  # type: ignore[no-untyped-call]
     (result,) = jax.linear_transpose(linear, operand)(cotangent)
     return result
 

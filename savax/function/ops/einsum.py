@@ -43,8 +43,7 @@ def lower_einsum(
     out += [left[a] for a in range(lhs.ndim) if a not in contract[0] and a not in batch[0]]
     out += [right[b] for b in range(rhs.ndim) if b not in contract[1] and b not in batch[1]]
     equation = f"{''.join(left)},{''.join(right)}->{''.join(out)}"
-    result: Symbol = g.op("Einsum", [lhs, rhs], equation=equation, shape=tuple(shape))
-    return result
+    return g.op("Einsum", [lhs, rhs], equation=equation, shape=tuple(shape))
 
 
 @evaluates("Einsum")

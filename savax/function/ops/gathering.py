@@ -263,7 +263,7 @@ def _fill_value(fill_value: Any, dtype: DType) -> Any:
     if dtype.is_bool:
         return True
     if dtype.is_integer:
-        limits = ml_dtypes.iinfo(dtype.numpy_dtype)
+        limits = ml_dtypes.iinfo(dtype.numpy_dtype)  # type: ignore[no-untyped-call]
         return limits.max if dtype.is_unsigned else limits.min
     return np.nan
 
@@ -362,7 +362,7 @@ def _where(ctx: Any, input: Any) -> Any:
     known = static_value(input)
     if known is None:
         ctx.needs_value("input", "the number of results is the number of true elements")
-    return np.argwhere(known).astype(np.int64)
+    return np.argwhere(np.asarray(known)).astype(np.int64)
 
 
 @folds("Where")

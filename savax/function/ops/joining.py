@@ -199,7 +199,7 @@ def _mirror_pad_static(input: Any, paddings: Any, *, mode: str) -> Any:
 def _mirror_pad_grad(input: Any, paddings: Any, *, mode: str) -> Any:
     pairs = _pairs(paddings)
     shape = [size - low - high for size, (low, high) in zip(input.shape, pairs, strict=True)]
-    source = jax.ShapeDtypeStruct(shape, input.dtype)
+    source = jax.ShapeDtypeStruct(shape, input.dtype)  # type: ignore[no-untyped-call]
     (result,) = jax.linear_transpose(lambda x: jnp.pad(x, pairs, _mirror_mode(mode)), source)(input)
     return result
 

@@ -22,7 +22,7 @@ def _one_hot(indices: Any, depth: Any, on_value: Any, off_value: Any, *, axis: i
     at = axis % rank
     count = static_int(depth)
     # Compared in the indices' own type: an index out of range matches no position.
-    small = count - 1 <= jnp.iinfo(indices.dtype).max
+    small = count - 1 <= jnp.iinfo(indices.dtype).max  # type: ignore[no-untyped-call]
     dtype = indices.dtype if small else jnp.dtype(jnp.int32)
     positions = jnp.arange(count, dtype=dtype).reshape(
         [count if i == at else 1 for i in range(rank)]
@@ -51,8 +51,9 @@ def _band(k: Any) -> tuple[int, int]:
     return bounds[0], bounds[-1]
 
 
-def _places(rows: int, columns: int, low: int, high: int, align: str) -> tuple[Any, Any, Any]:
+def _places(shape: Sequence[int], low: int, high: int, align: str) -> tuple[Any, Any, Any]:
     """Returns row, column and validity [diagonal, position] of the elements of a band."""
+    rows, columns = shape[-2:]
     longest = max(
         min(rows + min(diagonal, 0), columns - max(diagonal, 0))
         for diagonal in range(low, high + 1)
@@ -71,7 +72,7 @@ def _places(rows: int, columns: int, low: int, high: int, align: str) -> tuple[A
 @evaluates("MatrixDiagPartV3", static=("k",))
 def _matrix_diag_part_v3(input: Any, k: Any, padding_value: Any, *, align: str) -> Any:
     low, high = _band(k)
-    row, column, valid = _places(*input.shape[-2:], low, high, align)
+    row, column, valid = _places(input.shape, low, high, align)
     picked = jnp.asarray(input)[..., row, column]
     result = jnp.where(valid, picked, jnp.asarray(padding_value, input.dtype))
     return result[..., 0, :] if low == high else result
@@ -107,7 +108,7 @@ def _matrix_size(longest: int, low: int, high: int, rows: int, columns: int) -> 
 def _with_band(matrix: Any, diagonal: Any, low: int, high: int, align: str) -> Any:
     if low == high:
         diagonal = jnp.expand_dims(diagonal, -2)
-    row, column, valid = _places(*matrix.shape[-2:], low, high, align)
+    row, column, valid = _places(matrix.shape, low, high, align)
     values = jnp.asarray(diagonal)[..., valid]
     return matrix.at[..., row[valid], column[valid]].set(values, unique_indices=True)
 

@@ -51,7 +51,7 @@ class _Pool:
     def maximum(self, x: Any) -> Any:
         """Returns the largest element of each window."""
         dtype = x.dtype
-        lowest = -np.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
+        lowest = -np.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min  # type: ignore[no-untyped-call]
         initial = np.array(lowest, dtype)
         return lax.reduce_window(x, initial, lax.max, self.window, self.strides, self.padding)
 
@@ -200,5 +200,5 @@ def _average_gradient(
 ) -> Any:
     grad = jnp.asarray(grad)
     pool = _Pool(sizes(shape), ksize, strides, padding, layout)
-    operand = jax.ShapeDtypeStruct(sizes(shape), grad.dtype)
+    operand = jax.ShapeDtypeStruct(sizes(shape), grad.dtype)  # type: ignore[no-untyped-call]
     return jax.linear_transpose(pool.average, operand)(grad)[0]

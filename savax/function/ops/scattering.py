@@ -1,4 +1,4 @@
-"""Writing at computed positions: scatter and its reductions, ScatterNd, TensorScatter*, segments."""
+"""Writing at computed positions: scatter and its reductions, ScatterNd, TensorScatter*."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 # Lowerings.
 
-# JAX primitive -> how an update is joined with what is there.
+# What writes updates at points at once, and what joins an update with what is there.
+_SCATTERING_OPS = {
+    "set": "TensorScatterUpdate",
+    "min": "TensorScatterMin",
+    "max": "TensorScatterMax",
+}
 _JOINING_OPS = {"add": "AddV2", "sub": "Sub", "mul": "Mul", "min": "Minimum", "max": "Maximum"}
 
 
@@ -187,8 +192,7 @@ def _or_outside(g: GraphBuilder, scatter: _Scatter, column: Any, size: Any) -> S
     if isinstance(column, int):
         column = g.full(column, scatter.batch, "int32")
     outside = g.cast(g.dim(size), column.dtype)
-    result: Symbol = g.op("SelectV2", scatter.mask, column, outside, shape=column.shape)
-    return result
+    return g.op("SelectV2", scatter.mask, column, outside, shape=column.shape)
 
 
 def _joined(
@@ -201,21 +205,20 @@ def _joined(
 ) -> Symbol:
     """Joins updates with the operand at the points of an index grid."""
     shape = operand.shape
-    if kind == "set":
-        return g.op("TensorScatterUpdate", operand, grid, updates, shape=shape)
     if kind == "mul":
         return _multiplied(g, operand, grid, updates, keep)
-    if keep is not None:
+    if kind != "set" and keep is not None:
         neutral = g.scalar(_neutral(kind, operand.dtype), operand)
         updates = g.op("SelectV2", keep, updates, neutral, shape=updates.shape)
-    if kind in ("min", "max"):
-        op = {"min": "TensorScatterMin", "max": "TensorScatterMax"}[kind]
-        return g.op(op, operand, grid, updates, shape=shape)
-    extent = g.cast(g.dims(shape), grid.dtype)
-    total = g.op("ScatterNd", grid, updates, extent, shape=shape)
-    if kind == "add" and _is_zero(operand):
-        return total
-    return g.op(_JOINING_OPS[kind], operand, total, shape=shape)
+    written: Symbol
+    if kind in _SCATTERING_OPS:
+        written = g.op(_SCATTERING_OPS[kind], operand, grid, updates, shape=shape)
+    else:
+        extent = g.cast(g.dims(shape), grid.dtype)
+        written = g.op("ScatterNd", grid, updates, extent, shape=shape)
+        if kind == "sub" or not _is_zero(operand):
+            written = g.op(_JOINING_OPS[kind], operand, written, shape=shape)
+    return written
 
 
 def _multiplied(
@@ -250,7 +253,7 @@ def _neutral(kind: str, dtype: DType) -> Any:
     if kind in ("add", "sub"):
         return _zero(dtype)
     if dtype.is_integer:
-        limits = ml_dtypes.iinfo(dtype.numpy_dtype)
+        limits = ml_dtypes.iinfo(dtype.numpy_dtype)  # type: ignore[no-untyped-call]
         return limits.min if kind == "max" else limits.max
     return -np.inf if kind == "max" else np.inf
 
@@ -265,7 +268,7 @@ def _columns(indices: Any, shape: Sequence[int]) -> tuple[Any, ...]:
     columns = []
     for i in range(indices.shape[-1]):
         column = indices[..., i]
-        outside = jnp.asarray(min(shape[i], jnp.iinfo(column.dtype).max), column.dtype)
+        outside = jnp.asarray(min(shape[i], jnp.iinfo(column.dtype).max), column.dtype)  # type: ignore[no-untyped-call]
         column = jnp.where((column < 0) | (column > outside), outside, column)
         fits = shape[i] < np.iinfo(np.int32).max
         columns.append(column.astype(jnp.int32) if fits else column)

@@ -153,7 +153,7 @@ def _extreme(dtype: DType, *, lowest: bool) -> Any:
     if dtype.is_bool:
         return not lowest
     if dtype.is_integer:
-        limits = ml_dtypes.iinfo(dtype.numpy_dtype)
+        limits = ml_dtypes.iinfo(dtype.numpy_dtype)  # type: ignore[no-untyped-call]
         return limits.min if lowest else limits.max
     return -np.inf if lowest else np.inf
 
