@@ -35,6 +35,17 @@ def is_user_file(file_name: str) -> bool:
     return not in_standard_library or path.startswith(_SITE_PACKAGES)
 
 
+def recorded_frames(equation: Any) -> tuple[Any, ...]:
+    """Returns the frames that made an equation, innermost first, JAX's own among them.
+
+    Args:
+      equation: an equation of a jaxpr, or a JAX traceback object.
+    """
+    source_info = getattr(equation, "source_info", None)
+    recorded = equation if source_info is None else source_info.traceback
+    return tuple(getattr(recorded, "frames", None) or ())
+
+
 def user_frame(equation: Any) -> str:
     """Returns where the user's code made an equation, as ``"file:line (function)"``.
 
@@ -44,9 +55,7 @@ def user_frame(equation: Any) -> str:
     Returns:
       The innermost line that belongs to the user; ``"unknown line"`` if JAX recorded none.
     """
-    source_info = getattr(equation, "source_info", None)
-    recorded = equation if source_info is None else source_info.traceback
-    for frame in getattr(recorded, "frames", None) or ():
+    for frame in recorded_frames(equation):
         if is_user_file(frame.file_name):
             return f"{frame.file_name}:{frame.line_num} ({frame.function_name})"
     return "unknown line"
