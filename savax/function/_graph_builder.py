@@ -173,11 +173,11 @@ class NodeBuilder:
 
     def dim(self, dim: Any) -> Symbol:
         """Returns an int32 scalar with the value of a dim."""
-        return self.dims_lowering.scalar(dim)
+        return self._unscoped(self.dims_lowering.scalar, dim)
 
     def size(self, name: str) -> Symbol:
         """Returns an int32 scalar with the value of a named size."""
-        return self.dims_lowering.size(name)
+        return self._unscoped(self.dims_lowering.size, name)
 
     def dim_value(self, dim: Any, dtype: DType) -> Symbol:
         """Returns a scalar of an integer dtype with the value of a dim."""
@@ -191,7 +191,15 @@ class NodeBuilder:
 
     def dims(self, shape: Sequence[Any]) -> Symbol:
         """Returns an int32 vector with the values of dims."""
-        return self.dims_lowering.vector(tuple(shape))
+        return self._unscoped(self.dims_lowering.vector, tuple(shape))
+
+    def _unscoped(self, compute: Callable[[Any], Symbol], argument: Any) -> Symbol:
+        """Returns a value that all scopes share, so it has the name of none."""
+        scope, self.scope = self.scope, ""
+        try:
+            return compute(argument)
+        finally:
+            self.scope = scope
 
     def is_static(self, dim_or_shape: Any) -> bool:
         """Whether a dim is a number, or all dims of a shape are."""

@@ -1,8 +1,10 @@
-"""Ways around dtypes that TensorFlow's CPU kernels lack for an op."""
+"""Facts on floating dtypes, and ways around those that TensorFlow's CPU kernels lack for an op."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+import ml_dtypes
 
 if TYPE_CHECKING:
     from savax.function._graph_builder import GraphBuilder, Symbol
@@ -28,3 +30,8 @@ def in_float(g: GraphBuilder, op: str, *operands: Symbol) -> Symbol:
 def filled(g: GraphBuilder, value: Any, like: Symbol) -> Symbol:
     """Returns a tensor of the shape and dtype of a symbol, with one value everywhere."""
     return g.full(value, like.shape, like.dtype)
+
+
+def float_limits(dtype: Any) -> Any:
+    """Returns numpy's ``finfo`` of a floating dtype, bfloat16 included."""
+    return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]

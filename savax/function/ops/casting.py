@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from savax.function.ops._detours import float_limits
 from savax.function.ops._registry import evaluates, folds, lowers
 from savax.types import as_dtype
 
@@ -77,7 +78,7 @@ def _lower_reduce_precision(
     name = _FORMATS.get((exponent_bits, mantissa_bits))
     if name is None:
         g.unsupported(f"TensorFlow has no float of {exponent_bits}+{mantissa_bits} bits")
-    own, aim = jnp.finfo(x.dtype.numpy_dtype), jnp.finfo(as_dtype(name).numpy_dtype)
+    own, aim = float_limits(x.dtype.numpy_dtype), float_limits(as_dtype(name).numpy_dtype)
     if aim.nmant >= own.nmant and aim.maxexp >= own.maxexp:
         return x
     reduced = g.cast(g.cast(x, name), x.dtype)
@@ -104,7 +105,7 @@ def _cast(x: Array, *, DstT: DType, Truncate: bool) -> Any:  # noqa: N803
     if jnp.issubdtype(x.dtype, jnp.floating):
         if DstT.is_integer:
             return _truncate_to_integer(x, DstT)
-        if Truncate and jnp.finfo(target).nmant < jnp.finfo(x.dtype).nmant:
+        if Truncate and float_limits(target).nmant < float_limits(x.dtype).nmant:
             x = _truncate_mantissa(x, DstT)
     return x.astype(target)
 
@@ -125,7 +126,7 @@ def _truncate_to_integer(x: Array, dtype: DType) -> Array:
 
 def _truncate_mantissa(x: Array, dtype: DType) -> Array:
     """Clears the mantissa bits that the narrower type lacks, so that rounding changes nothing."""
-    extra = int(jnp.finfo(x.dtype).nmant) - int(jnp.finfo(dtype.numpy_dtype).nmant)
+    extra = int(float_limits(x.dtype).nmant) - int(float_limits(dtype.numpy_dtype).nmant)
     bits_type = np.dtype(f"uint{x.dtype.itemsize * 8}")
     mask = bits_type.type(~((1 << extra) - 1) & ((1 << x.dtype.itemsize * 8) - 1))
     return lax.bitcast_convert_type(lax.bitcast_convert_type(x, bits_type) & mask, x.dtype)

@@ -50,16 +50,18 @@ def _fill(dims: Any, value: Any) -> Any:
 @evaluates("Range", static=("start", "limit", "delta"))
 @folds("Range")
 def _range(start: Any, limit: Any, delta: Any) -> Any:
-    bounds = [np.asarray(bound) for bound in (start, limit, delta)]
+    bounds: list[Any] = [np.asarray(bound) for bound in (start, limit, delta)]
     dtype = next((b.dtype for b in bounds if b.dtype != np.dtype(object)), np.dtype(np.int32))
     if any(b.dtype == np.dtype(object) for b in bounds):  # symbolic dims
-        return jnp.arange(*(as_size(b.item()) for b in bounds), dtype=dtype)
+        first, limit, step = (as_size(b.item()) for b in bounds)
+        return jnp.arange(first, limit, step, dtype=dtype)
     return np.arange(*bounds).astype(dtype)
 
 
 @evaluates("LinSpace", static=("num",))
 def _lin_space(start: Array, stop: Array, num: Any) -> Array:
-    return jnp.linspace(start, stop, int(num), dtype=jnp.result_type(start))
+    spaced: Array = jnp.linspace(start, stop, int(num), dtype=jnp.result_type(start))
+    return spaced
 
 
 @evaluates("ZerosLike")

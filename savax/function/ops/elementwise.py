@@ -138,14 +138,8 @@ def _lower_integer_pow(g: GraphBuilder, x: Symbol, *, y: int) -> Symbol:
         return filled(g, 1, x)
     if y < 0:
         return g.op("Reciprocal", _lower_integer_pow(g, x, y=-y))
-    power, result, exponent = x, None, y
-    while exponent:  # square and multiply
-        if exponent & 1:
-            result = power if result is None else g.op("Mul", result, power)
-        exponent >>= 1
-        if exponent:
-            power = g.op("Square", power)
-    return result
+    half = g.op("Square", _lower_integer_pow(g, x, y=y // 2)) if y > 1 else x
+    return g.op("Mul", half, x) if y % 2 and y > 1 else half
 
 
 @lowers("nextafter")
@@ -386,7 +380,8 @@ def _integer_power(x: Array, y: Array) -> Array:
     base, exponent = jnp.broadcast_arrays(x, y)
     bits = np.iinfo(base.dtype).bits
     state = (jnp.ones_like(base), base, exponent)
-    return lax.fori_loop(0, bits, _power_step, state)[0]
+    result: Array = lax.fori_loop(0, bits, _power_step, state)[0]
+    return result
 
 
 def _power_step(_: Any, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:

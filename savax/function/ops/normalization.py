@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -93,7 +94,7 @@ def _fused_batch_norm_v3(
 ) -> tuple[Array, ...]:
     rule = _trained_batch_norm if is_training else _inferred_batch_norm
     outputs = rule((x, scale, offset, mean, variance), epsilon, exponential_avg_factor, data_format)
-    # The last output is scratch space of GPU kernels; on CPUs it is a scalar without a meaning.
+    # The last output is scratch space of GPU kernels, without a meaning here.
     return (*outputs, jnp.zeros((), outputs[1].dtype))
 
 
@@ -110,18 +111,23 @@ def _trained_batch_norm(
 ) -> tuple[Array, ...]:
     x, scale, offset, mean, variance = (jnp.asarray(operand) for operand in operands)
     axes = _other_axes(x.ndim, data_format)
-    count = int(np.prod([x.shape[axis] for axis in axes]))
     wide = x.astype(scale.dtype)
     batch_mean = jnp.mean(wide, axis=axes)
     centred = wide - _per_channel(batch_mean, x.ndim, data_format)
     batch_variance = jnp.mean(jnp.square(centred), axis=axes)
     y = _normalized(x, scale, offset, batch_mean, batch_variance, epsilon, data_format)
-    unbiased = batch_variance * (count / max(count - 1, 1))
+    count = _count(x, axes)
+    unbiased = batch_variance * (count / jnp.maximum(count - 1, 1))
     if factor == 1.0:
         return y, batch_mean, unbiased, batch_mean, batch_variance
     running_mean = mean * (1 - factor) + batch_mean * factor
     running_variance = variance * (1 - factor) + unbiased * factor
     return y, running_mean, running_variance, batch_mean, batch_variance
+
+
+def _count(x: Array, axes: tuple[int, ...]) -> Array:
+    """Returns the number of elements that are summed over axes, as a float."""
+    return jnp.asarray(math.prod(x.shape[axis] for axis in axes)).astype(jnp.float32)
 
 
 def _normalized(
@@ -187,10 +193,9 @@ def _batch_norm_grad(
     scale_grad = jnp.sum(wide_dy * unit, axis=axes)
     dx = wide_dy
     if is_training:
-        count = int(np.prod([x.shape[axis] for axis in axes]))
         shared = _per_channel(offset_grad, rank, data_format)
         shared = shared + unit * _per_channel(scale_grad, rank, data_format)
-        dx = wide_dy - shared / count
+        dx = wide_dy - shared / _count(wide_dy, axes)
     dx = dx * _per_channel(scale * inverse, rank, data_format)
     unused = jnp.zeros((0,), scale.dtype)
     return dx.astype(x.dtype), scale_grad, offset_grad, unused, unused

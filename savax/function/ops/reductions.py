@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
@@ -217,14 +218,12 @@ def _any(x: Array, reduction_indices: Any, *, keep_dims: bool) -> Array:
 def _mean(x: Array, reduction_indices: Any, *, keep_dims: bool) -> Array:
     x = jnp.asarray(x)
     axes = axes_of(x.ndim, reduction_indices)
-    count = int(np.prod([x.shape[axis] for axis in axes], dtype=np.int64))
+    if not jnp.issubdtype(x.dtype, jnp.integer):
+        return jnp.mean(x, axis=axes, keepdims=keep_dims)
+    # TensorFlow divides as integers do.
     total = _reduce(lax.reduce_sum, x, reduction_indices, keep_dims)
-    if jnp.issubdtype(x.dtype, jnp.integer):  # TensorFlow divides as integers do
-        return lax.div(total, jnp.full(total.shape, count, x.dtype))
-    if x.dtype.itemsize == 2:  # sums of 16-bit floats are kept in 32 bits
-        wide = _reduce(lax.reduce_sum, x.astype(jnp.float32), reduction_indices, keep_dims)
-        return (wide / count).astype(x.dtype) if count else jnp.full(wide.shape, jnp.nan, x.dtype)
-    return jnp.divide(total, np.asarray(count, x.dtype))
+    count = jnp.asarray(math.prod(x.shape[axis] for axis in axes)).astype(x.dtype)
+    return lax.div(total, jnp.broadcast_to(count, total.shape))
 
 
 @evaluates("EuclideanNorm", static=("reduction_indices",))

@@ -121,7 +121,7 @@ def _cumulative_logsumexp(x: Array, axis: Any, *, exclusive: bool, reverse: bool
 def _scan(scan: Any, x: Array, axis: Any, exclusive: bool, reverse: bool, neutral: Any) -> Array:
     x = jnp.asarray(x)
     dim = int(axis) % x.ndim
-    if exclusive and x.shape[dim]:
+    if exclusive and x.shape[dim] != 0:
         edge = list(x.shape)
         edge[dim] = 1
         border = jnp.full(edge, neutral, x.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -156,7 +157,8 @@ def _largest(x: Array, k: int) -> tuple[Array, Array]:
 @evaluates("NthElement", static=("n",))
 def _nth_element(x: Array, n: Any, *, reverse: bool) -> Array:
     x = jnp.sort(x, axis=-1)
-    return x[..., x.shape[-1] - 1 - int(n) if reverse else int(n)]
+    element: Array = x[..., x.shape[-1] - 1 - int(n) if reverse else int(n)]
+    return element
 
 
 @evaluates("InTopKV2")
@@ -180,7 +182,8 @@ def _in_top_k(predictions: Array, targets: Array, k: Any) -> Array:
         jnp.isfinite(predictions) | (predictions <= score), axis=1
     )
     above = jnp.sum(predictions > score, axis=1, dtype=jnp.int32)
-    return valid & finite & (above < k)
+    found: Array = valid & finite & (above < k)
+    return found
 
 
 @evaluates("LowerBound")
@@ -194,7 +197,6 @@ def _upper_bound(sorted_inputs: Array, values: Array, *, out_type: DType) -> Arr
 
 
 def _bound(rows: Array, values: Array, side: str, out_type: DType) -> Array:
-    def search(row: Array, value: Array) -> Array:
-        return jnp.searchsorted(row, value, side=side)
-
-    return jax.vmap(search)(rows, values).astype(out_type.numpy_dtype)
+    search = functools.partial(jnp.searchsorted, side=side)
+    found: Array = jax.vmap(search)(rows, values)
+    return found.astype(out_type.numpy_dtype)

@@ -218,7 +218,8 @@ def _bessel_i1e(x: Array) -> Array:
 
 @evaluates("Expint")
 def _expint(x: Array) -> Array:
-    return jsp.expi(x)
+    integral: Array = jsp.expi(x)
+    return integral
 
 
 @evaluates("Spence")

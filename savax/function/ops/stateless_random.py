@@ -10,6 +10,8 @@ import numpy as np
 from jax import lax
 
 from savax.errors import UnsupportedParamError
+from savax.function.ops._detours import float_limits
+from savax.function.ops._operands import as_size
 from savax.function.ops._registry import evaluates
 
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ def _words(state: State, number: int) -> Array:
 
 
 def _size(shape: Any) -> tuple[tuple[int, ...], int]:
-    dims = tuple(int(size) for size in np.asarray(shape).reshape(-1))
+    dims = tuple(as_size(size) for size in np.asarray(shape).reshape(-1).tolist())
     return dims, math.prod(dims)
 
 
@@ -114,7 +116,7 @@ def _unit(words: Array, dtype: Any) -> Array:
         mantissa = _joined(pairs[:, 1], pairs[:, 0] & np.uint32(0xFFFFF))
         bits = mantissa | np.uint64(1023 << 52)
         return lax.bitcast_convert_type(bits, jnp.float64) - 1
-    mantissa_bits = int(jnp.finfo(dtype).nmant)
+    mantissa_bits = int(float_limits(dtype).nmant)
     one = int(np.ones((), dtype).view(f"uint{np.dtype(dtype).itemsize * 8}"))
     bits = (words & np.uint32((1 << mantissa_bits) - 1)) | np.uint32(one)
     if np.dtype(dtype).itemsize == 2:

@@ -12,6 +12,8 @@ tf = pytest.importorskip("tensorflow")
 from evaluation_check import check_evaluation, check_function  # noqa: E402
 from special_values import as_numpy, special_values, tolerance  # noqa: E402
 
+from savax.function._op_schemas import op_schema  # noqa: E402
+
 pytestmark = pytest.mark.tf
 
 
@@ -157,40 +159,51 @@ def batch_norm_operands(rng: np.random.Generator, shape: tuple[int, ...]) -> lis
     return [x, *(rng.uniform(0.5, 2.0, shape[-1]).astype(np.float32) for _ in range(4))]
 
 
-def check_inference(
-    op: str, *operands: np.ndarray, rtol: float = 1e-5, atol: float = 1e-5, **attrs: Any
+def check_batch_norm(
+    op: str,
+    *operands: np.ndarray,
+    outputs: int,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    **attrs: Any,
 ) -> None:
-    """Compares y, mean and variance; TensorFlow leaves the other outputs uninitialized."""
-    names = ("x", "scale", "offset", "mean", "variance")
+    """Compares the first outputs; what the others hold, and their shapes, vary with the kernel."""
+    names = [arg.name for arg in op_schema(op).inputs]
 
-    def infer(*tensors: Any) -> Any:
+    def apply(*tensors: Any) -> Any:
         inputs = dict(zip(names, tensors, strict=True))
-        return getattr(tf.raw_ops, op)(**inputs, is_training=False, **attrs)[:3]
+        return getattr(tf.raw_ops, op)(**inputs, **attrs)[:outputs]
 
-    check_function(tf.function(infer), *operands, rtol=rtol, atol=atol)
+    check_function(tf.function(apply), *operands, rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize("op", ["FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"])
 @pytest.mark.parametrize("factor", [1.0, 0.3])
 def test_batch_normalization_agrees(op: str, factor: float, rng: np.random.Generator) -> None:
     operands = batch_norm_operands(rng, (2, 3, 4, 5))
-    check_inference(op, *operands, epsilon=1e-2)
-    inputs = operands
+    check_batch_norm(op, *operands, outputs=3, is_training=False, epsilon=1e-2)
     if factor == 1.0:
-        inputs = [*operands[:3], *(np.zeros(0, np.float32) for _ in range(2))]
-    check_evaluation(
-        op, *inputs, is_training=True, exponential_avg_factor=factor, rtol=1e-4, atol=1e-5
+        operands = [*operands[:3], *(np.zeros(0, np.float32) for _ in range(2))]
+    check_batch_norm(
+        op,
+        *operands,
+        outputs=5,
+        is_training=True,
+        exponential_avg_factor=factor,
+        rtol=1e-4,
     )
 
 
 def test_batch_normalization_of_other_layouts_and_dtypes(rng: np.random.Generator) -> None:
     operands = batch_norm_operands(rng, (3, 4, 5, 3))
     halves = [operands[0].astype(np.float16), *operands[1:]]
-    check_inference("FusedBatchNormV3", *halves, rtol=4e-3, atol=4e-3)
+    check_batch_norm(
+        "FusedBatchNormV3", *halves, outputs=3, is_training=False, rtol=4e-3, atol=4e-3
+    )
     first = [np.moveaxis(operands[0], -1, 1), *operands[1:]]
-    check_inference("FusedBatchNormV3", *first, data_format="NCHW")
+    check_batch_norm("FusedBatchNormV3", *first, outputs=3, is_training=False, data_format="NCHW")
     volume = batch_norm_operands(rng, (2, 2, 3, 4, 3))
-    check_inference("FusedBatchNormV3", *volume, data_format="NDHWC")
+    check_batch_norm("FusedBatchNormV3", *volume, outputs=3, is_training=False, data_format="NDHWC")
 
 
 @pytest.mark.parametrize("is_training", [False, True])
@@ -202,10 +215,10 @@ def test_gradient_of_batch_normalization_agrees(
     if is_training:
         mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
     inputs = (dy, x, scale, mean, variance)
-    flags: dict[str, Any] = {"is_training": is_training, "rtol": 1e-3, "atol": 1e-4}
-    check_evaluation("FusedBatchNormGradV3", *inputs, np.zeros(0, np.float32), **flags)
-    check_evaluation("FusedBatchNormGradV2", *inputs, **flags)
-    check_evaluation("FusedBatchNormGrad", *inputs, **flags)
+    flags: dict[str, Any] = {"is_training": is_training, "rtol": 1e-3, "atol": 1e-4, "outputs": 3}
+    check_batch_norm("FusedBatchNormGradV3", *inputs, np.zeros(0, np.float32), **flags)
+    check_batch_norm("FusedBatchNormGradV2", *inputs, **flags)
+    check_batch_norm("FusedBatchNormGrad", *inputs, **flags)
 
 
 def test_local_response_normalization_agrees(rng: np.random.Generator) -> None:

@@ -14,6 +14,8 @@ from special_values import INTEGERS, special_pairs, special_values, tolerance
 
 from savax.function._plan import PlanLibrary
 from savax.function._walk import Store, Walk
+from savax.function.ops._registry import EVALUATIONS
+from savax.types import as_dtype
 
 FLOATING = ("float32", "bfloat16")
 
@@ -100,3 +102,36 @@ def test_layer_normalization_and_attention_weights_survive() -> None:
         return jax.nn.softmax(jax.nn.gelu(centred * lax.rsqrt(x.var(-1, keepdims=True) + 1e-6)))
 
     assert_round_trip(fn, np.linspace(-2, 3, 12, dtype=np.float32).reshape(3, 4))
+
+
+def test_rules_evaluate_at_symbolic_sizes() -> None:
+    """Sizes that stay unknown while a graph is evaluated reach the rules as symbolic dims."""
+    (batch,) = jax.export.symbolic_shape("b")
+    x = jax.ShapeDtypeStruct((batch, 4), np.float32)
+    vector = np.ones(4, np.float32)
+
+    def rule(op: str) -> Any:
+        return EVALUATIONS[op].rule
+
+    def fn(x: Any) -> Any:
+        trained = rule("FusedBatchNormV3")(
+            x[:, None, None],
+            vector,
+            vector,
+            vector,
+            vector,
+            epsilon=1e-3,
+            data_format="NHWC",
+            exponential_avg_factor=1.0,
+            is_training=True,
+        )
+        return [
+            rule("Mean")(x, np.array([0]), keep_dims=True),
+            rule("Mean")(x.astype(np.int32), np.array([0, 1]), keep_dims=False),
+            rule("Cumsum")(x, np.array(0), exclusive=True, reverse=False),
+            rule("ArgMax")(x, np.array(1), output_type=as_dtype("int32")),
+            *trained,
+        ]
+
+    avals = jax.export.export(jax.jit(fn))(x).out_avals
+    assert [aval.shape for aval in avals[:4]] == [(1, 4), (), (batch, 4), (batch,)]
