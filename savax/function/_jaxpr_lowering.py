@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
+from jax.sharding import NamedSharding
 
 from savax.errors import InvalidArgumentError, SavaxError, UnsupportedError, UnsupportedParamError
 from savax.function._folding import fold
@@ -15,7 +16,7 @@ from savax.function._function_bodies import FunctionBody, Operands, RefCell, lik
 from savax.function._graph_builder import GraphBuilder, ResultType
 from savax.function._graph_nodes import Symbol, known_shape, same_shape
 from savax.function._graph_writer import legal_node_name
-from savax.function._primitive_scan import PrimitiveScan, live_equations
+from savax.function._primitive_scan import PrimitiveScan, live_equations, nearest_line
 from savax.function._source_lines import user_frame
 from savax.function.ops._params import IGNORABLE
 from savax.function.ops._registry import LOWERINGS, Lowering
@@ -92,6 +93,7 @@ class JaxprLowering:
         self.name = name
         self.scan = scan
         self._problems: list[str] = []
+        self._around: list[Any] = []  # the equations that are being lowered, outermost first
         self._types: dict[int, tuple[Any, ResultType]] = {}
 
     def inline(
@@ -173,6 +175,7 @@ class JaxprLowering:
     def _lower_equation(self, g: GraphBuilder, equation: Any, env: dict[Any, Any]) -> None:
         name = equation.primitive.name
         operands = [self._read(g, env, atom) for atom in equation.invars]
+        self._around.append(equation)
         try:
             g.out = tuple([self._type(var.aval) for var in equation.outvars])
             folded = fold(g, name, operands, equation.params)
@@ -183,11 +186,15 @@ class JaxprLowering:
                 results = _as_tuple(row.rule(g, *operands, **_passed_params(row, equation)))
             self._check(equation, g.out, results)
         except UnsupportedError as error:
-            self._problems.append(f"{name}, {user_frame(equation)}: {error}")
+            self._problems.append(f"{name}, {nearest_line(reversed(self._around))}: {error}")
             results = tuple(Symbol(type_.dtype, type_.shape) for type_ in g.out)
         except (InvalidArgumentError, KeyError, IndexError, AttributeError, TypeError) as error:
-            error.add_note(f"While lowering {name}, written at {user_frame(equation)}.")
+            error.add_note(
+                f"While lowering {name}, written at {nearest_line(reversed(self._around))}."
+            )
             raise
+        finally:
+            self._around.pop()
         for var, result in zip(equation.outvars, results, strict=True):
             env[var] = result
 
@@ -217,9 +224,10 @@ class JaxprLowering:
         if self._problems:
             unique = list(dict.fromkeys(self._problems))
             lines = "".join(f"\n  {problem}" for problem in unique)
+            count = "1 operation" if len(unique) == 1 else f"{len(unique)} operations"
+            verb = "has" if len(unique) == 1 else "have"
             raise UnsupportedParamError(
-                f"{len(unique)} operations of the function {self.name!r} "
-                f"have no form in TensorFlow:{lines}"
+                f"{count} of the function {self.name!r} {verb} no form in TensorFlow:{lines}"
             )
 
 
@@ -242,6 +250,15 @@ def _passed_params(row: Lowering, equation: Any) -> dict[str, Any]:
     for key, value in equation.params.items():
         if key in row.params:
             passed[key] = value
-        elif key not in IGNORABLE or not any(value is v or value == v for v in IGNORABLE[key]):
+        elif not _may_be_dropped(key, value):
             raise UnsupportedParamError(f"the parameter {key}={value!r} has no form in TensorFlow.")
     return passed
+
+
+def _may_be_dropped(key: str, value: Any) -> bool:
+    """Whether a parameter that a rule doesn't take means nothing at this value."""
+    if key not in IGNORABLE:
+        return False
+    if isinstance(value, NamedSharding) and value.mesh.empty:
+        return True  # JAX writes no sharding in this way too
+    return any(value is allowed or value == allowed for allowed in IGNORABLE[key])

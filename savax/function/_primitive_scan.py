@@ -14,7 +14,7 @@ from savax.function._source_lines import user_frame
 from savax.function.ops.unsupported import REASONS
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
 
 def live_equations(
@@ -51,18 +51,18 @@ class PrimitiveScan:
 
     Attributes:
       counts: how many equations each primitive has.
-      first: the first equation of each primitive.
+      first: the first equation of each primitive, then those that it is part of, outwards.
       calls: how many ``jit`` equations call each jaxpr, by identity of the closed jaxpr.
       sizes: number of equations of each jaxpr, its sub-jaxprs included, by identity.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
-    first: dict[str, Any] = field(default_factory=dict)
+    first: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     calls: Counter[int] = field(default_factory=Counter)
     sizes: dict[int, int] = field(default_factory=dict)
 
-    def visit(self, jaxpr: Any) -> int:
-        """Adds a Jaxpr's equations; returns their number."""
+    def visit(self, jaxpr: Any, around: tuple[Any, ...] = ()) -> int:
+        """Adds the equations of a Jaxpr inside other equations; returns their number."""
         known = self.sizes.get(id(jaxpr))
         if known is not None:
             return known
@@ -70,13 +70,13 @@ class PrimitiveScan:
         for equation, _ in live_equations(jaxpr):
             name = equation.primitive.name
             self.counts[name] += 1
-            self.first.setdefault(name, equation)
+            self.first.setdefault(name, (equation, *around))
             size += 1
             if name in _CALLS:
                 self.calls[id(equation.params["jaxpr"])] += 1
             if equation.params:
                 for inner in jaxprs_in_params(equation.params):
-                    size += self.visit(inner)
+                    size += self.visit(inner, (equation, *around))
         self.sizes[id(jaxpr)] = size
         return size
 
@@ -100,16 +100,28 @@ def check_primitives(jaxpr: Any, function: str, lowered: Container[str]) -> Prim
     missing = sorted(name for name in scan.counts if name not in lowered)
     if missing:
         lines = "".join(f"\n  {_describe(name, scan)}" for name in missing)
-        plural = "primitive" if len(missing) == 1 else "primitives"
+        count = "1 JAX primitive" if len(missing) == 1 else f"{len(missing)} JAX primitives"
+        verb = "has" if len(missing) == 1 else "have"
         raise UnsupportedPrimitiveError(
-            f"{len(missing)} JAX {plural} in the function {function!r} "
-            f"have no lowering to TensorFlow ops:{lines}"
+            f"{count} in the function {function!r} {verb} no lowering to TensorFlow ops:{lines}"
         )
     return scan
+
+
+def nearest_line(equations: Iterable[Any]) -> str:
+    """Returns the user's line of the first equation that has one.
+
+    Args:
+      equations: an equation, then those that it is part of, outwards.
+    """
+    lines = [user_frame(equation) for equation in equations]
+    return next((line for line in lines if line != "unknown line"), lines[0])
 
 
 def _describe(name: str, scan: PrimitiveScan) -> str:
     count = scan.counts[name]
     uses = "1 use" if count == 1 else f"{count} uses, first"
     reason = REASONS.get(name, "")
-    return f"{name} ({uses} at {user_frame(scan.first[name])})" + (f": {reason}" if reason else "")
+    return f"{name} ({uses} at {nearest_line(scan.first[name])})" + (
+        f": {reason}" if reason else ""
+    )

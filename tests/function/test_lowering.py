@@ -180,6 +180,12 @@ def test_all_missing_primitives_are_reported_at_once(monkeypatch):
     assert "reduce_sum (1 use at " in text
 
 
+def test_the_line_is_that_of_the_call_where_jax_wrote_the_equations(monkeypatch):
+    monkeypatch.delitem(LOWERINGS, "lu", raising=False)
+    with pytest.raises(UnsupportedPrimitiveError, match=r"lu \(1 use at .*test_lowering\.py:\d+ "):
+        lower(lambda x: jnp.linalg.solve(x @ x.T, x), X)
+
+
 def test_primitives_of_results_that_nobody_reads_are_not_missing():
     def fn(x):
         jax.pure_callback(np.sin, x, x)

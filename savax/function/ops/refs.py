@@ -1,4 +1,4 @@
-"""JAX's mutable arrays: a Ref is the symbol that it holds, replaced where it is written."""
+"""JAX's mutable arrays and memory: a Ref is the symbol that it holds, replaced at each write."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ def _new_ref(
     g: GraphBuilder, value: Symbol, *, memory_space: Any = None, kind: Any = None
 ) -> RefCell:
     return RefCell(value)
+
+
+@lowers("empty2", "empty")
+def _empty(g: GraphBuilder, *, dtype: Any, shape: Any = (), memory_space: Any = None) -> Symbol:
+    # Memory whose content doesn't matter.
+    out = g.out[0]
+    return g.full(0, out.shape, out.dtype)
 
 
 @lowers("freeze")

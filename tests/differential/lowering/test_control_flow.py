@@ -203,6 +203,99 @@ def test_gradient_of_an_rnn():
     check_gradients(rnn, x, w, u, specs=[(None, 2, 4), None, None])
 
 
+# Functions that JAX has differentiated
+
+
+def trained(w, x):
+    def step(h, a):
+        h = jnp.tanh(a @ w + h)
+        return h, h * 2
+
+    h, hs = jax.lax.scan(jax.checkpoint(step), x[0], x)
+    return (hs**2).mean() + jax.nn.gelu(h).sum()
+
+
+def gradient_of_branches(x):
+    def fn(x):
+        return jax.lax.cond(x.sum() > 0, lambda a: (a**2).sum(), lambda a: a.sum(), x)
+
+    return jax.grad(fn)(x)
+
+
+def gradient_of_a_counted_loop(x):
+    def fn(s):
+        return jax.lax.fori_loop(0, 3, lambda i, c: jnp.sin(c) * s, x).sum()
+
+    return jax.grad(fn)(2.0)
+
+
+def tangent_of_a_loop(x):
+    def fn(x):
+        return jax.lax.while_loop(lambda s: s.sum() < 50, lambda s: s * 1.5 + 1, x)
+
+    return jax.jvp(fn, (x,), (x,))
+
+
+def second_derivatives(x):
+    return jax.hessian(lambda row: jnp.sin(row).prod())(x[0])
+
+
+def batched_scan(x):
+    return jax.vmap(lambda r: jax.lax.scan(lambda c, a: (c * a + 1, c), 1.0, r))(x)
+
+
+def root(x):
+    def solve(f, y):
+        return jax.lax.fori_loop(0, 20, lambda i, y: y - f(y) / (3 * y * y), y)
+
+    start = jnp.float32(1)
+    return jax.lax.custom_root(lambda y: y**3 - x[2, 3], start, solve, lambda g, y: y / g(1.0))
+
+
+def test_a_training_loss_and_its_gradient():
+    w = np.eye(4, dtype=np.float32) + 0.1
+    check_lowering(jax.value_and_grad(trained), w, X, specs=[None, (None, 4)], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        gradient_of_branches,
+        gradient_of_a_counted_loop,
+        tangent_of_a_loop,
+        second_derivatives,
+        batched_scan,
+        root,
+    ],
+)
+def test_transformed_functions(fn):
+    check_lowering(fn, X, specs=[(None, 4)], rtol=1e-4)
+
+
+def test_keys_are_carried_and_read_row_by_row():
+    def fn(x):
+        def step(key, row):
+            key, used = jax.random.split(key)
+            return key, jnp.where(jax.random.bernoulli(used, 0.5, row.shape), row, 0)
+
+        dropped = jax.lax.scan(step, jax.random.key(0), x)[1]
+        keys = jax.random.split(jax.random.key(1), 3)
+        return dropped, jax.lax.map(lambda key: jax.random.normal(key, (4,)), keys)
+
+    check_lowering(fn, X)
+
+
+def test_wide_integers():
+    def fn(x):
+        n = x.shape[0]
+        total = jax.lax.fori_loop(0, n, lambda i, c: c + i, jnp.int64(0))
+        scanned = jax.lax.scan(lambda c, r: (c + r * n, (c, c.sum())), x[0], x)
+        return scanned, jnp.int64(n), total, x[-1], x[n // 2 :]
+
+    with jax.enable_x64(True):
+        check_lowering(fn, X.astype(np.float64), specs=[(None, 4)])
+
+
 # Refs
 
 
