@@ -16,7 +16,7 @@ from savax.function import (
     reachable_functions,
     renamed_function,
 )
-from savax.protos import FunctionDef, FunctionRef, encode_attr
+from savax.protos import AttrValue, FunctionDef, FunctionRef, encode_attr
 from savax.saved_model._signatures import SignatureBody
 from savax.types import DType, as_dtype
 
@@ -169,5 +169,5 @@ def _inverse(order: Sequence[int]) -> list[int]:
     return inverse
 
 
-def _types(numbers: Iterable[int]) -> object:
+def _types(numbers: Iterable[int]) -> AttrValue:
     return encode_attr([as_dtype(int(number)) for number in numbers], "list(type)")

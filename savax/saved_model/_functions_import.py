@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 from savax.errors import CorruptSavedModelError
 from savax.function import ConcreteFunction, FunctionSpec, LoadedBody, PlanLibrary
 from savax.protos import FunctionSpec as FunctionSpecProto
-from savax.protos import GraphDef, SavedBareConcreteFunction, SavedObjectGraph, decode_structure
+from savax.protos import (
+    GraphDef,
+    SavedBareConcreteFunction,
+    SavedConcreteFunction,
+    SavedObjectGraph,
+    decode_structure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +84,7 @@ class FunctionImporter:
         body = LoadedBody(name, self._library, captures)
         return ConcreteFunction(body, spec, _as_call(structured), outputs, names)
 
-    def _signature(self, name: str) -> Any:
+    def _signature(self, name: str) -> SavedConcreteFunction:
         # A map field of protobuf makes an entry for a key that it doesn't have.
         if name not in self._signatures:
             raise CorruptSavedModelError(f"The concrete function {name!r} has no signature.")

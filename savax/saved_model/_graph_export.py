@@ -6,6 +6,7 @@ State and constants as nodes, a call for each signature, and the parts that rest
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from savax.protos import (
     SignatureDef,
     TensorInfo,
     encode_shape,
+    encode_tensor,
 )
 from savax.saved_model._constants import (
     GRAPH_MIN_CONSUMER,
@@ -40,6 +42,10 @@ if TYPE_CHECKING:
 
     from savax.saved_model._functions_export import ExportedFunctions
     from savax.saved_model._signatures import SignatureMap
+    from savax.types import TensorSpec
+
+_NO_NODE_NAME_START = re.compile(r"^[^A-Za-z0-9.]+")
+_NO_NODE_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 
 _STRING = as_dtype("string")
 _RESOURCE = as_dtype("resource")
@@ -113,19 +119,28 @@ class MainGraph:
     ) -> dict[str, SignatureDef]:
         """Adds placeholders and a call for each signature; returns the SignatureDefs by key."""
         return {
-            key: self._add_signature(key, signatures[key], functions) for key in sorted(signatures)
+            key: self._add_signature(
+                key, signatures[key], signatures.defaults.get(key, {}), functions
+            )
+            for key in sorted(signatures)
         }
 
     def _add_signature(
-        self, key: str, concrete: ConcreteFunction, functions: ExportedFunctions
+        self,
+        key: str,
+        concrete: ConcreteFunction,
+        defaults: Mapping[str, np.ndarray[Any, Any]],
+        functions: ExportedFunctions,
     ) -> SignatureDef:
         definition = SignatureDef(method_name=PREDICT_METHOD_NAME)
         inputs = []
         for spec in concrete.inputs:
-            attrs = {"dtype": spec.dtype, "shape": spec.shape}
-            node = self.writer.add_node("Placeholder", f"{key}_{spec.name}", attrs=attrs)
-            inputs.append(node.name)
-            definition.inputs[spec.name].CopyFrom(tensor_info(node.name, 0, spec.dtype, spec.shape))
+            name = str(spec.name)
+            node = self._add_input(_node_name(f"{key}_{name}"), spec, defaults.get(name))
+            inputs.append(node)
+            definition.inputs[name].CopyFrom(tensor_info(node, 0, spec.dtype, spec.shape))
+            if name in defaults:
+                definition.defaults[name].CopyFrom(encode_tensor(defaults[name], spec.dtype))
         captures = [self.tensors[id(capture)] for capture in concrete.captures]
         signature = functions.definition_of(concrete).signature
         op = "StatefulPartitionedCall" if signature.is_stateful else "PartitionedCall"
@@ -140,6 +155,14 @@ class MainGraph:
             info = tensor_info(call.name, index, spec.dtype, spec.shape)
             definition.outputs[name].CopyFrom(info)
         return definition
+
+    def _add_input(self, name: str, spec: TensorSpec, default: np.ndarray[Any, Any] | None) -> str:
+        attrs: dict[str, Any] = {"dtype": spec.dtype, "shape": spec.shape}
+        if default is None:
+            return self.writer.add_node("Placeholder", name, attrs=attrs).name
+        value = {"dtype": spec.dtype, "value": default}
+        constant = self.writer.add_node("Const", f"{name}/input", attrs=value).name
+        return self.writer.add_node("PlaceholderWithDefault", name, [constant], attrs).name
 
     def add_init_op(self) -> SignatureDef:
         """Adds the op that loaders run after restoring; returns the signature that names it."""
@@ -228,6 +251,11 @@ def tensor_info(node: str, index: int, dtype: DType, shape: Shape) -> TensorInfo
     info = TensorInfo(name=f"{node}:{index}", dtype=dtype.number)
     info.tensor_shape.CopyFrom(encode_shape(shape))
     return info
+
+
+def _node_name(name: str) -> str:
+    """Returns the node name that TensorFlow would give to the input of a signature."""
+    return _NO_NODE_NAME.sub("_", _NO_NODE_NAME_START.sub("", name)) or "input"
 
 
 def _outputs_by_key(concrete: ConcreteFunction) -> list[tuple[str, Any]]:

@@ -142,7 +142,9 @@ def _write_concrete(saved: SavedObject, obj: Any, exported: ExportedGraph) -> No
     bare.concrete_function_name = exported.functions.name_of(concrete)
     bare.argument_keywords.extend(concrete.argument_names)
     args, _ = concrete.structured_input_signature
-    bare.allowed_positional_arguments = len(args)
+    # Keywords have no order; that of one alone is clear, and TensorFlow takes it by position too.
+    only = len(concrete.argument_names) == 1
+    bare.allowed_positional_arguments = 1 if only else len(args)
     spec = dataclasses.replace(
         concrete.function_spec, defaults=(), kwonlydefaults={}, input_signature=None
     )

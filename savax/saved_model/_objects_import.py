@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from savax.errors import CorruptSavedModelError, UnsafePathError
 from savax.function import ConcreteFunction, Function
@@ -38,6 +38,9 @@ from savax.trackable import (
 )
 from savax.types import TensorSpec, as_dtype, contained_path
 from savax.types._paths import ASSETS_DIRECTORY
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _SIGNATURE_MAP = "signature_map"
 
@@ -116,7 +119,22 @@ class ObjectImporter:
                     f"The signature {child.local_name!r} is no concrete function."
                 )
             signatures[child.local_name] = concrete
-        return SignatureMap(signatures)
+        return SignatureMap(signatures, self._default_inputs(signatures))
+
+    def _default_inputs(
+        self, signatures: Mapping[str, ConcreteFunction]
+    ) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
+        """Returns what the SignatureDefs say of inputs that may be left out."""
+        definitions = self.meta_graph.signature_def
+        return {
+            key: {
+                name: decode_tensor(value)
+                for name, value in definitions[key].defaults.items()
+                if name in concrete.argument_names
+            }
+            for key, concrete in signatures.items()
+            if key in definitions
+        }
 
     def _captures(self, name: str) -> list[Trackable]:
         captures = []

@@ -128,7 +128,8 @@ def choose_meta_graph(
         if len(graphs) == 1:
             return graphs[0]
         raise TagsMismatchError(
-            f"The SavedModel {path!r} has {len(graphs)} graphs; choose one by its tags: {available}."
+            f"The SavedModel {path!r} has {len(graphs)} graphs; choose one by its tags: "
+            f"{available}."
         )
     wanted = {tags} if isinstance(tags, str) else set(tags)
     for graph in graphs:

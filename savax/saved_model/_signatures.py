@@ -1,11 +1,14 @@
-"""What callers of a SavedModel may call: the user's ``signatures`` as functions of named tensors."""
+"""What callers of a SavedModel may call: ``signatures`` as functions of named tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import keyword
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from savax.errors import InvalidArgumentError
 from savax.function import (
@@ -25,12 +28,27 @@ from savax.types import TensorSpec
 DEFAULT_SAVE_SIGNATURE = "_default_save_signature"
 SIGNATURES_ATTRIBUTE = "signatures"
 
+_NO_PARAMETER = re.compile(r"[^A-Za-z0-9]")
+
 
 class SignatureMap(Trackable, Mapping[str, ConcreteFunction]):
-    """The signatures of a model by key; it doesn't change."""
+    """The signatures of a model by key; it doesn't change.
 
-    def __init__(self, signatures: Mapping[str, ConcreteFunction]) -> None:
+    Args:
+      signatures: functions of tensors by name.
+      defaults: by key, the values of inputs that callers outside Python may leave out.
+
+    Attributes:
+      defaults: as given.
+    """
+
+    def __init__(
+        self,
+        signatures: Mapping[str, ConcreteFunction],
+        defaults: Mapping[str, Mapping[str, np.ndarray[Any, Any]]] | None = None,
+    ) -> None:
         self._signatures = dict(signatures)
+        self.defaults = {key: values for key, values in (defaults or {}).items() if values}
 
     def __getitem__(self, key: str) -> ConcreteFunction:
         return self._signatures[key]
@@ -91,33 +109,66 @@ def canonical_signatures(root: Trackable, signatures: Any) -> SignatureMap:
         signatures = _default_signature(root)
     if not isinstance(signatures, Mapping):
         signatures = {DEFAULT_SERVING_SIGNATURE_DEF_KEY: signatures}
-    return SignatureMap(
-        {key: signature_function(key, _concrete(key, value)) for key, value in signatures.items()}
-    )
+    found = {}
+    defaults = {}
+    for key, value in signatures.items():
+        concrete = _concrete(key, value)
+        found[key] = signature_function(key, concrete)
+        if isinstance(value, Function):
+            defaults[key] = _default_inputs(value.function_spec, concrete)
+    return SignatureMap(found, defaults)
 
 
 def _default_signature(root: Trackable) -> Any:
+    """Returns the root's only function that can be a signature, or no signatures at all."""
     functions = {
         name: child
         for name, child in root._trackable_children("savedmodel").items()
         if isinstance(child, Function | ConcreteFunction)
     }
-    preferred = functions.get(DEFAULT_SAVE_SIGNATURE)
-    candidates = [preferred] if preferred is not None else list(functions.values())
-    valid = []
-    for function in candidates:
-        if isinstance(function, Function) and function.input_signature is None:
-            continue
-        try:
-            concrete = _concrete(DEFAULT_SERVING_SIGNATURE_DEF_KEY, function)
-            _named_outputs("", concrete)
-        except InvalidArgumentError:
-            continue
-        valid.append(concrete)
+    if DEFAULT_SAVE_SIGNATURE in functions:
+        return functions[DEFAULT_SAVE_SIGNATURE]
+    valid = [function for function in functions.values() if _can_be_signature(function)]
     return valid[0] if len(valid) == 1 else {}
 
 
+def _can_be_signature(function: Function | ConcreteFunction) -> bool:
+    if isinstance(function, Function) and function.input_signature is None:
+        return False
+    concrete = _concrete(DEFAULT_SERVING_SIGNATURE_DEF_KEY, function)
+    try:
+        _named_outputs("", concrete)
+    except InvalidArgumentError:
+        return False
+    return True
+
+
+def _default_inputs(
+    spec: FunctionSpec, concrete: ConcreteFunction
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Returns the arrays among a function's default values, by the inputs' names."""
+    args, kwargs = concrete.structured_input_signature
+    first = len(spec.args) - len(spec.defaults)
+    found: dict[str, np.ndarray[Any, Any]] = {}
+    position = 0
+    for index, (parameter, value) in enumerate((*enumerate(args), *sorted(kwargs.items()))):
+        default = None
+        if index >= len(args):
+            default = spec.kwonlydefaults.get(str(parameter))
+        elif first <= index < len(spec.args):
+            default = spec.defaults[index - first]
+        if isinstance(value, TensorSpec) and isinstance(
+            default, jax.Array | np.ndarray | np.generic
+        ):
+            name = concrete.argument_names[position]
+            found[name] = np.asarray(default, value.dtype.numpy_dtype)
+        position += sum(isinstance(leaf, TensorSpec) for leaf in jax.tree.leaves(value))
+    return found
+
+
 def _concrete(key: str, value: Any) -> ConcreteFunction:
+    if not isinstance(key, str):
+        raise InvalidArgumentError(f"The keys of signatures are strings, got {key!r}.")
     if key in RESERVED_SIGNATURE_KEYS:
         raise InvalidArgumentError(f"The signature key {key!r} is reserved by the format.")
     if isinstance(value, ConcreteFunction):
@@ -132,8 +183,8 @@ def _concrete(key: str, value: Any) -> ConcreteFunction:
             f"Give it one, or pass `{value.name}.get_concrete_function(savax.TensorSpec(...))`."
         )
     raise InvalidArgumentError(
-        f"The signature {key!r} is a savax.function with an input_signature or a concrete function, "
-        f"got {value!r}."
+        f"The signature {key!r} is a savax.function with an input_signature or a concrete "
+        f"function, got {value!r}."
     )
 
 
@@ -149,38 +200,52 @@ def signature_function(key: str, concrete: ConcreteFunction) -> ConcreteFunction
     outputs = _named_outputs(key, concrete)
     if _is_signature(concrete, outputs):
         return concrete
-    names = unique_names(concrete.argument_names)
-    ordered = sorted(names)
+    names = concrete.argument_names
+    parameters = _parameter_names(names)
+    order = sorted(range(len(names)), key=parameters.__getitem__)
+    positions = {index: position for position, index in enumerate(order)}
     specs = {
-        name: TensorSpec(spec.dims, spec.dtype, name)
-        for name, spec in zip(names, concrete.inputs, strict=True)
+        parameters[i]: TensorSpec(concrete.inputs[i].dims, concrete.inputs[i].dtype, names[i])
+        for i in order
     }
     keys = sorted(outputs)
-    order = [list(outputs).index(output) for output in keys]
-    body: Body = SignatureBody(concrete, [ordered.index(name) for name in names], order)
+    flat = {output: position for position, output in enumerate(outputs)}
+    body: Body = SignatureBody(
+        concrete, [positions[i] for i in range(len(names))], [flat[output] for output in keys]
+    )
     return ConcreteFunction(
         body,
-        FunctionSpec(name=f"signature_wrapper_{concrete.name}", kwonlyargs=tuple(ordered)),
-        ((), {name: specs[name] for name in ordered}),
+        FunctionSpec(name=f"signature_wrapper_{concrete.name}", kwonlyargs=tuple(specs)),
+        ((), specs),
         {
             output: TensorSpec(outputs[output].dims, outputs[output].dtype, output)
             for output in keys
         },
-        ordered,
+        [names[i] for i in order],
     )
 
 
 def _is_signature(concrete: ConcreteFunction, outputs: Mapping[str, TensorSpec]) -> bool:
-    structured = concrete.structured_outputs
+    """Whether a function takes tensors by keyword only and returns a dict, both in their order."""
     args, kwargs = concrete.structured_input_signature
-    plain = all(isinstance(arg, TensorSpec) for arg in (*args, *kwargs.values()))
     return (
-        isinstance(structured, dict)
-        and list(structured) == sorted(outputs)
-        and plain
-        and len(args) + len(kwargs) == len(concrete.argument_names)
-        and list(concrete.argument_names[len(args) :]) == list(kwargs)
+        isinstance(concrete.structured_outputs, dict)
+        and list(concrete.structured_outputs) == sorted(outputs)
+        and not args
+        and all(isinstance(value, TensorSpec) for value in kwargs.values())
+        and _parameter_names(concrete.argument_names) == sorted(kwargs)
     )
+
+
+def _parameter_names(names: Iterable[str]) -> list[str]:
+    """Returns the names of inputs as parameters of Python functions, as TensorFlow makes them."""
+    parameters = []
+    for name in names:
+        legal = _NO_PARAMETER.sub("_", name)
+        if not legal[:1].isalpha():
+            legal = f"arg_{legal}"
+        parameters.append(f"{legal}_" if keyword.iskeyword(legal) else legal)
+    return unique_names(parameters)
 
 
 def _named_outputs(key: str, concrete: ConcreteFunction) -> dict[str, TensorSpec]:
@@ -189,7 +254,7 @@ def _named_outputs(key: str, concrete: ConcreteFunction) -> dict[str, TensorSpec
     if isinstance(structured, TensorSpec):
         return {"output_0": structured}
     if hasattr(structured, "_asdict"):
-        named = structured._asdict()
+        named: dict[str, Any] = structured._asdict()
     elif isinstance(structured, list | tuple):
         named = {f"output_{i}": value for i, value in enumerate(structured)}
     elif isinstance(structured, Mapping):
