@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from savax.function.ops._registry import lowers
 from savax.function.ops._sizes import is_known, lower_pad
 from savax.function.ops._windows_math import (
@@ -17,6 +15,7 @@ from savax.function.ops._windows_math import (
     padding_name,
     with_unit_axis,
 )
+from savax.function.ops.shaping import reverse
 from savax.types import as_dtype
 
 if TYPE_CHECKING:
@@ -215,7 +214,7 @@ def _transposed(
         (size - 1 - low, size - 1 - high)
         for size, (low, high) in zip(kernel, window.padding, strict=True)
     ]
-    flipped = _flipped(g, rhs, tuple(range(count)))
+    flipped = reverse(g, rhs, [axis for axis in range(count) if rhs.shape[axis] != 1])
     flipped = g.transpose(flipped, (*range(count), count + 1, count))
     op = "Conv2DBackpropInput" if count == 2 else "Conv3DBackpropInputV2"
     attrs: dict[str, Any] = {"strides": [1, *steps, 1]}
@@ -236,18 +235,3 @@ def _transposed(
         result = lower_pad(g, result, g.scalar(0, result), [(0, 0, 0), *grow, (0, 0, 0)])
         return crop(g, result, range(1, count + 1), cut)
     return crop(g, result, range(1, count + 1), inner)
-
-
-def _flipped(g: GraphBuilder, kernel: Symbol, axes: tuple[int, ...]) -> Symbol:
-    """Reverses spatial axes, or undoes a reversal that JAX wrote for a gradient."""
-    axes = tuple(axis for axis in axes if kernel.shape[axis] != 1)
-    if not axes:
-        return kernel
-    if kernel.constant is not None:
-        return g.const(np.flip(kernel.constant, axes), kernel.dtype)
-    node = kernel.node
-    if node is not None and node.op == "ReverseV2":
-        reversed_axes = node.inputs[1].constant
-        if reversed_axes is not None and sorted(reversed_axes.tolist()) == list(axes):
-            return node.inputs[0]
-    return g.op("ReverseV2", kernel, np.array(axes, np.int32), shape=kernel.shape)

@@ -13,7 +13,7 @@ from savax.function.ops._registry import evaluates, folds, lowers
 from savax.function.ops._slices import squeezed_slice
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from savax.function._graph_builder import GraphBuilder, Symbol
     from savax.types import DType
@@ -65,10 +65,24 @@ def _lower_squeeze(g: GraphBuilder, operand: Symbol, *, dimensions: Sequence[int
 
 @lowers("rev")
 def _lower_rev(g: GraphBuilder, operand: Symbol, *, dimensions: Sequence[int]) -> Symbol:
-    if not dimensions:
-        return operand
-    axes = np.array(sorted(dimensions), np.int32)
-    return g.op("ReverseV2", operand, axes, shape=g.out[0].shape)
+    return reverse(g, operand, dimensions)
+
+
+def reverse(g: GraphBuilder, operand: Symbol, axes: Iterable[int]) -> Symbol:
+    """Returns an array backwards along axes; reversing twice leaves it as it was."""
+    pending = set(axes)
+    # OpenVINO reverses one axis at a time, so each has a node of its own.
+    while operand.node is not None and operand.node.op == "ReverseV2":
+        reversed_axes = operand.node.inputs[1].constant
+        if reversed_axes is None:
+            break
+        pending ^= set(reversed_axes.tolist())
+        operand = operand.node.inputs[0]
+    if operand.constant is not None and pending:
+        return g.const(np.flip(operand.constant, tuple(pending)), operand.dtype)
+    for axis in sorted(pending):
+        operand = g.op("ReverseV2", operand, np.array([axis], np.int32), shape=operand.shape)
+    return operand
 
 
 # Evaluations.
