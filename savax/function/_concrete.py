@@ -17,6 +17,7 @@ from savax.function._arguments import (
     is_array,
     tensor_spec_of,
 )
+from savax.function._call_memo import CallMemo
 from savax.trackable import FunctionLike, Trackable, Variable
 from savax.types import TensorSpec
 
@@ -74,8 +75,9 @@ class ConcreteFunction(FunctionLike):
         self.argument_names = tuple(argument_names)
         self._wanted: FlatArguments = flatten_call(structured_input_signature)
         self._specs: tuple[TensorSpec, ...] = tuple(self._wanted.tensor_leaves)
-        self._outputs, self._out_tree = jax.tree.flatten(structured_outputs)
-        self._keywords = _keyword_order(self._wanted, structured_input_signature)
+        self._outputs, tree = jax.tree.flatten(structured_outputs)
+        self._out_tree: Any = tree
+        self._memo: CallMemo[None] = CallMemo()
 
     @property
     def name(self) -> str:
@@ -122,28 +124,23 @@ class ConcreteFunction(FunctionLike):
           SignatureMismatchError: the arguments fit neither the structured signature nor the list
             of tensors; the message shows what was wanted and given.
         """
-        if (
-            not args
-            and kwargs
-            and self._keywords is not None
-            and kwargs.keys() == self._keywords.keys()
-        ):
-            values = [kwargs[name] for name in self._keywords]
-        else:
-            values = self._bind(args, kwargs)
-        return self.call_flat(values)
+        found = self._memo.find(args, kwargs)
+        if found is not None:
+            return self.run_flat(found[1])
+        tensors = self.converted(self._bind(args, kwargs))
+        self._memo.remember(args, kwargs, tensors, None)
+        return self.run_flat(tensors)
 
-    def call_flat(self, values: Sequence[Any]) -> Any:
-        """Computes the function on its tensor arguments in flattened order."""
-        converted = [
-            value
-            if type(value) is not Variable
-            and getattr(value, "dtype", None) is spec.dtype.numpy_dtype
-            and getattr(value, "shape", None) == spec.shape
-            else convert_argument(value, spec, f"Argument {name!r} of {self.name}")
+    def converted(self, values: Sequence[Any]) -> list[Any]:
+        """Returns tensor arguments in flattened order as arrays that fit the signature."""
+        return [
+            convert_argument(value, spec, f"Argument {name!r} of {self.name}")
             for value, spec, name in zip(values, self._specs, self.argument_names, strict=True)
         ]
-        return jax.tree.unflatten(self._out_tree, self.body.run(converted))
+
+    def run_flat(self, tensors: Sequence[Any]) -> Any:
+        """Computes the function on what ``converted`` returns."""
+        return self._out_tree.unflatten(self.body.run(tensors))
 
     def accepts(self, flat: FlatArguments, *, convert: bool) -> bool:
         """Whether a flattened call fits the structured signature.
@@ -218,14 +215,6 @@ class ConcreteFunction(FunctionLike):
     def __repr__(self) -> str:
         result = jax.tree.map(_short_spec, self.structured_outputs)
         return f"<ConcreteFunction {self.name}{describe_call(self._signature())} -> {result}>"
-
-
-def _keyword_order(flat: FlatArguments, signature: Canonical) -> dict[str, None] | None:
-    # A signature of keywords only, each one tensor, can skip binding.
-    args, kwargs = signature
-    if args or len(flat.tensors) != len(kwargs) or len(flat.leaves) != len(kwargs):
-        return None
-    return dict.fromkeys(sorted(kwargs))
 
 
 def _lists_as_tensors(flat: FlatArguments, wanted: FlatArguments) -> FlatArguments:

@@ -114,6 +114,8 @@ class _Program:
         self._jitted = jax.jit(self._compute)
         self._runner = SegmentRunner(library)
         self._needs_values = plan.has_strings
+        # Whether running it is the same thing inside a trace and outside.
+        self._is_plain = not (plan.has_strings or plan.uses_64_bit or self._writes)
         self._scopes: dict[Any, tuple[ClosedJaxpr, Any]] = {}
 
     def _bind(self, position: int, capture: Trackable) -> None:
@@ -150,6 +152,12 @@ class _Program:
             value if getattr(value, "dtype", None) is dtype else self._converted(value, i)
             for i, (value, dtype) in enumerate(zip(flat_arguments, dtypes, strict=True))
         ]
+        if self._is_plain:
+            try:
+                outputs: list[Any] = self._jitted(*self._operands(arguments))[0]
+                return outputs
+            except NeedsValue:
+                self._is_plain = False
         run = self._run_traced if in_trace() else self._run
         if not self._writes:
             return run(arguments)[0]
@@ -177,7 +185,12 @@ class _Program:
         return value if isinstance(value, jax.Array) else np.asarray(value, dtype.numpy_dtype)
 
     def _operands(self, arguments: list[Any]) -> list[Any]:
-        return [*[variable.value for variable in self._reads], *self._large, *arguments]
+        frame = current_frame()
+        if frame is None:
+            values = [variable._stored_value() for variable in self._reads]
+        else:
+            values = [frame.read(variable) for variable in self._reads]
+        return [*values, *self._large, *arguments]
 
     def _run(self, arguments: list[Any]) -> _Results:
         """Runs outside of any trace."""

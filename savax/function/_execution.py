@@ -12,13 +12,17 @@ from savax.errors import VariableWriteError
 from savax.function._arrays import current_value, is_tracer, narrowed
 from savax.function._traced_body import TracedBody
 from savax.function._tracing import concrete_trace, trace
-from savax.trackable import current_frame
+from savax.trackable import Variable, current_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from savax.trackable import Trackable, Variable
+    from savax.trackable import Trackable
     from savax.types import TensorSpec
+
+
+# Items of the dtypes that JAX narrows while ``jax_enable_x64`` is off have this size or more.
+_WIDE_ITEM_BYTES = 8
 
 
 class _Program:
@@ -30,6 +34,7 @@ class _Program:
         self._num_outputs = len(body.out_specs)
         self._names = body.arg_names
         self._dtypes = tuple(aval.dtype for aval in body.jaxpr.in_avals)[len(body.captures) :]
+        self._reads_stored = not any(_may_be_narrowed(c) for c in body.captures)
         run: Callable[..., Sequence[Any]] = jax.jit(jax.extend.core.jaxpr_as_fun(body.jaxpr))
         self._jitted = run
         self._lock = threading.Lock()
@@ -40,14 +45,21 @@ class _Program:
             for value, dtype, name in zip(arguments, self._dtypes, self._names, strict=True)
         ]
         if not self._written:
-            return self._jitted(*map(current_value, self._captures), *arguments)
+            return self._jitted(*self._captured_values(), *arguments)
         # Reading, computing and assigning are one step for other threads.
         with self._lock:
-            results = self._jitted(*map(current_value, self._captures), *arguments)
+            results = self._jitted(*self._captured_values(), *arguments)
             outputs, values = results[: self._num_outputs], results[self._num_outputs :]
             for i, value in zip(self._written, values, strict=True):
                 self._assign(self._captures[i], value)
         return outputs
+
+    def _captured_values(self) -> list[Any]:
+        if self._reads_stored and current_frame() is None:
+            return [
+                c._stored_value() if isinstance(c, Variable) else c.array for c in self._captures
+            ]
+        return [current_value(capture) for capture in self._captures]
 
     def _assign(self, variable: Any, value: Any) -> None:
         if is_tracer(value) and current_frame() is None:
@@ -57,6 +69,11 @@ class _Program:
                 "savax.function, or use savax.value_and_grad."
             )
         variable.assign(value)
+
+
+def _may_be_narrowed(capture: Trackable) -> bool:
+    """Whether JAX may compute with less bits than a capture has."""
+    return isinstance(capture, Variable) and capture.dtype.size >= _WIDE_ITEM_BYTES
 
 
 class TracedExecution:

@@ -20,9 +20,11 @@ from savax.function._arguments import (
     structured_names,
     tensor_spec_of,
 )
+from savax.function._call_memo import CallMemo
 from savax.function._concrete import ConcreteFunction, describe_call
 from savax.function._execution import TracedExecution
 from savax.function._function_spec import Canonical, FunctionSpec
+from savax.function._jax_names import is_under_trace
 from savax.function._reachable import reachable_variables
 from savax.trackable import FunctionLike, Trackable, Variable, current_frame
 from savax.types import TensorSpec
@@ -61,6 +63,7 @@ class Function(FunctionLike):
         self.constraints = tuple(constraints)
         self._concrete_functions = list(concrete_functions)
         self._cache: dict[Hashable, ConcreteFunction] = {}
+        self._memo: CallMemo[ConcreteFunction] = CallMemo()
         self._inlined: dict[Hashable, FlatArguments] = {}
         # Re-entrant: a function may call itself while it is traced.
         self._lock = threading.RLock()
@@ -106,9 +109,18 @@ class Function(FunctionLike):
         """
         if self.python_function is not None and current_frame() is not None:
             return self._call_inline(args, kwargs)
+        known = self._memo.find(args, kwargs)
+        if known is not None:
+            concrete, tensors = known
+            return concrete.run_flat(tensors)
         flat = flatten_call(self._canonical(args, kwargs))
         concrete = self._concrete_for(flat)
-        return concrete.call_flat([flat.leaves[i] for i in flat.tensors])
+        if len(flat.tensors) != len(concrete.argument_names):
+            return concrete(*args, **kwargs)  # Python numbers and lists stand for tensors
+        tensors = concrete.converted(flat.tensor_leaves)
+        if not is_under_trace():
+            self._memo.remember(args, kwargs, tensors, concrete)
+        return concrete.run_flat(tensors)
 
     def get_concrete_function(self, *args: Any, **kwargs: Any) -> ConcreteFunction:
         """Returns the concrete function for arguments, of which tensors may be TensorSpecs.
@@ -135,7 +147,7 @@ class Function(FunctionLike):
             return self
         if not hasattr(instance, "__dict__"):
             return self._bound_to(instance)
-        methods = vars(instance).setdefault("_savax_methods", {})
+        methods = instance.__dict__.setdefault("_savax_methods", {})
         method = methods.get(id(self))
         if method is None:
             method = methods.setdefault(id(self), self._bound_to(instance))
@@ -169,27 +181,9 @@ class Function(FunctionLike):
 
     def _canonical(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Canonical:
         call = self.function_spec.bind(args, kwargs)
-        if self.input_signature is None:
-            return call
-        return self._fitted_to_signature(call)
-
-    def _fitted_to_signature(self, call: Canonical) -> Canonical:
-        """Returns a call with Python numbers and lists converted as the input signature says."""
-        args, kwargs = call
-        signature = self.input_signature or ()
-        fitted = []
-        for i, arg in enumerate(args):
-            if i >= len(signature):
-                fitted.append(arg)
-                continue
-            what = f"Argument {self.function_spec.parameter_of(i)!r} of {self.name}"
-            fitted.append(_fitted(arg, signature[i], what))
-        if len(fitted) < len(signature):
-            raise SignatureMismatchError(
-                f"{self.name} takes {len(signature)} arguments by its input_signature, "
-                f"got {len(fitted)}."
-            )
-        return tuple(fitted), kwargs
+        return (
+            call if self.input_signature is None else _fitted_to_signature(call, self.function_spec)
+        )
 
     def _call_inline(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         assert self.python_function is not None
@@ -219,7 +213,14 @@ class Function(FunctionLike):
             with self._lock:
                 found = self._cache.get(key) or self._existing(flat)
                 if found is None:
-                    execution, found = self._trace(self._generalised(flat))
+                    assert self.python_function is not None
+                    execution, found = _traced(
+                        self.python_function,
+                        self.function_spec,
+                        self._generalised(flat),
+                        constraints=self.constraints,
+                        may_create=not self._concrete_functions,
+                    )
                     if execution.traced.closes_over_tracers:
                         return found  # good for the JAX transformation around this call only
                     self._concrete_functions.append(found)
@@ -273,36 +274,6 @@ class Function(FunctionLike):
                 leaves[i] = mine if common is None else common
         return FlatArguments(flat.treedef, leaves, flat.tensors)
 
-    def _trace(self, flat: FlatArguments) -> tuple[TracedExecution, ConcreteFunction]:
-        assert self.python_function is not None
-        function, spec = self.python_function, self.function_spec
-
-        def flat_function(*tensors: Any) -> tuple[list[Any], Any]:
-            args, kwargs = flat.with_tensors(tensors)
-            with jax.named_scope(spec.name):
-                return flatten_results(function(*args, **kwargs), spec.name)
-
-        specs = [tensor_spec_of(leaf) for leaf in flat.tensor_leaves]
-        names = argument_names(flat, spec)
-        execution = TracedExecution(
-            flat_function,
-            specs,
-            names,
-            constraints=self.constraints,
-            candidates=reachable_variables(function),
-            may_create=not self._concrete_functions,
-        )
-        signature = flat.with_tensors(
-            [
-                TensorSpec(found.dims, found.dtype, name)
-                for found, name in zip(
-                    execution.traced.arg_specs, structured_names(flat, spec), strict=True
-                )
-            ]
-        )
-        outputs = result_specs(execution.traced.out_specs, execution.out_tree)
-        return execution, ConcreteFunction(execution, spec, signature, outputs, names)
-
     def _trackable_children(
         self, save_type: SaveType = "checkpoint", **_: Any
     ) -> Mapping[str, Trackable]:
@@ -312,6 +283,62 @@ class Function(FunctionLike):
 
     def __repr__(self) -> str:
         return f"<savax.function {self.name}{self.function_spec.describe()}>"
+
+
+def _traced(
+    function: Callable[..., Any],
+    spec: FunctionSpec,
+    flat: FlatArguments,
+    *,
+    constraints: Sequence[str],
+    may_create: bool,
+) -> tuple[TracedExecution, ConcreteFunction]:
+    """Traces a Python function for a call, of which tensors may be specs."""
+
+    def flat_function(*tensors: Any) -> tuple[list[Any], Any]:
+        args, kwargs = flat.with_tensors(tensors)
+        with jax.named_scope(spec.name):
+            return flatten_results(function(*args, **kwargs), spec.name)
+
+    specs = [tensor_spec_of(leaf) for leaf in flat.tensor_leaves]
+    names = argument_names(flat, spec)
+    execution = TracedExecution(
+        flat_function,
+        specs,
+        names,
+        constraints=constraints,
+        candidates=reachable_variables(function),
+        may_create=may_create,
+    )
+    signature = flat.with_tensors(
+        [
+            TensorSpec(found.dims, found.dtype, name)
+            for found, name in zip(
+                execution.traced.arg_specs, structured_names(flat, spec), strict=True
+            )
+        ]
+    )
+    outputs = result_specs(execution.traced.out_specs, execution.out_tree)
+    return execution, ConcreteFunction(execution, spec, signature, outputs, names)
+
+
+def _fitted_to_signature(call: Canonical, spec: FunctionSpec) -> Canonical:
+    """Returns a call with Python numbers and lists converted as the input signature says."""
+    args, kwargs = call
+    signature = spec.input_signature or ()
+    fitted = []
+    for i, arg in enumerate(args):
+        if i >= len(signature):
+            fitted.append(arg)
+            continue
+        what = f"Argument {spec.parameter_of(i)!r} of {spec.name}"
+        fitted.append(_fitted(arg, signature[i], what))
+    if len(fitted) < len(signature):
+        raise SignatureMismatchError(
+            f"{spec.name} takes {len(signature)} arguments by its input_signature, "
+            f"got {len(fitted)}."
+        )
+    return tuple(fitted), kwargs
 
 
 def _named_spec(value: Any) -> TensorSpec:
