@@ -128,8 +128,8 @@ def _python_key(leaf: Any, spec: FunctionSpec) -> Hashable:
 
 
 def tensor_spec_of(value: Any) -> TensorSpec:
-    """Returns the exact spec of an array, Variable or spec."""
-    return value if isinstance(value, TensorSpec) else TensorSpec(value.shape, value.dtype)
+    """Returns the spec of an array, Variable or spec: exact but for unknown dims of a trace."""
+    return value if isinstance(value, TensorSpec) else TensorSpec(_known_shape(value), value.dtype)
 
 
 def argument_names(flat: FlatArguments, spec: FunctionSpec) -> list[str]:
@@ -245,5 +245,7 @@ def convert_argument(value: Any, spec: TensorSpec, what: str) -> Any:
 
 
 def _known_shape(value: Any) -> tuple[int | None, ...] | None:
+    if value.shape is None:
+        return None
     # Under a trace a size may be an unknown dim of JAX.
     return as_shape([size if isinstance(size, int) else None for size in value.shape])

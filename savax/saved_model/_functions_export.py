@@ -56,10 +56,7 @@ def export_functions(concretes: Sequence[ConcreteFunction]) -> ExportedFunctions
     ordered = _inner_first(concretes)
     loaded = [c for c in ordered if isinstance(c.body, LoadedBody)]
     library = FunctionLibrary(first_number=_first_free_number(loaded))
-    names: dict[int, str] = {}
-    for concrete in loaded:
-        assert isinstance(concrete.body, LoadedBody)
-        names[id(concrete)] = _add_loaded(library, concrete.body)
+    names = _add_loaded(library, loaded)
     problems: dict[str, None] = {}
     for concrete in ordered:
         body = concrete.body
@@ -99,17 +96,46 @@ def _first_free_number(loaded: Iterable[ConcreteFunction]) -> int:
     return max(numbers)
 
 
-def _add_loaded(library: FunctionLibrary, body: LoadedBody) -> str:
-    """Adds a loaded function and all that it calls; two models' equal names get new ones."""
-    functions = reachable_functions(body.function_name, body.functions)
-    taken = {
-        name: library.unique_name(_NUMBER.sub("", name))
-        for name, definition in functions.items()
-        if library.functions.get(name, definition) != definition
-    }
+def _add_loaded(library: FunctionLibrary, concretes: Iterable[ConcreteFunction]) -> dict[int, str]:
+    """Adds loaded functions and all that they call; returns their names by the objects' ids."""
+    models: dict[int, list[ConcreteFunction]] = {}
+    for concrete in concretes:
+        assert isinstance(concrete.body, LoadedBody)
+        models.setdefault(id(concrete.body.functions), []).append(concrete)
+    names: dict[int, str] = {}
+    for model in models.values():
+        names |= _add_model(library, model, frozenset(names.values()))
+    return names
+
+
+def _add_model(
+    library: FunctionLibrary, concretes: Iterable[ConcreteFunction], taken: frozenset[str]
+) -> dict[int, str]:
+    """Adds the functions of one loaded model; what another model has by their names stays."""
+    functions: dict[str, FunctionDef] = {}
+    names = {}
+    for concrete in concretes:
+        assert isinstance(concrete.body, LoadedBody)
+        name = names[id(concrete)] = concrete.body.function_name
+        if name not in functions:
+            functions |= reachable_functions(name, concrete.body.functions)
+    # The captures belong to the name of a concrete function, so two can't share one; and
+    # TensorFlow's fingerprint needs the number at its end.
+    clashing = {name for name in names.values() if name in taken or not _NUMBER.search(name)}
+    clashing |= {n for n, definition in functions.items() if _differs(library, n, definition)}
+    if clashing:
+        for name in functions.keys() & library.functions.keys():
+            if clashing & reachable_functions(name, functions).keys():
+                clashing.add(name)
+    new = {name: library.unique_name(_NUMBER.sub("", name)) for name in sorted(clashing)}
     for definition in functions.values():
-        library.add(renamed_function(definition, taken) if taken else definition)
-    return taken.get(body.function_name, body.function_name)
+        library.add(renamed_function(definition, new) if new else definition)
+    return {key: new.get(name, name) for key, name in names.items()}
+
+
+def _differs(library: FunctionLibrary, name: str, definition: FunctionDef) -> bool:
+    found = library.functions.get(name)
+    return found is not None and found is not definition and found != definition
 
 
 def _output_names(concrete: ConcreteFunction) -> list[str]:
