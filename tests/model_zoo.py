@@ -138,9 +138,7 @@ class Transformer(Module):
         mixed = jnp.einsum("bhqk,bkhd->bqhd", probabilities, v)
         return mixed.reshape(b, t, d) @ block["out"]
 
-    @function(
-        input_signature=[TensorSpec([None, "t"], "int32", name="tokens")], constraints=("t <= 32",)
-    )
+    @function(input_signature=[TensorSpec([None, None], "int32", name="tokens")])
     def __call__(self, tokens):
         x = self.embedding.value[tokens] + self.positions.value[: tokens.shape[1]]
         for block in self.blocks:

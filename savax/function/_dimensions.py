@@ -59,6 +59,8 @@ _TUPLE = re.compile(r"\(([^()]*)\)|\[([^\[\]()]*)\]")
 _UNEQUAL = re.compile(r"(\w+)\s*(?://\s*(\d+)\s*)?!=\s*(\w+)")
 # einsum names the axes: "lhs.shape=(x_0, 8) lhs_names=bk rhs.shape=(y_0,) rhs_names=b".
 _LABELLED = re.compile(r"\(([^()]*)\) \w*names=(\w+)")
+# "table[:n]" of a table with 32 rows: as long as n, if n is at most 32.
+_BOUND = re.compile(r"min\((?:(\d+), (\w+)|(\w+), (\d+))\)")
 _GUESSES = 4  # ranks of candidates from here on are guesses
 _MOST_TUPLES = 40  # in one message; more would be somebody's data
 
@@ -193,7 +195,7 @@ class DimensionTable:
 
     @property
     def constraints(self) -> tuple[str, ...]:
-        """What the user says about dims."""
+        """What the user says about dims, and the bounds that were found."""
         return self._constraints
 
     def dims(self, owner: str, wanted: Sequence[int | str | None]) -> Dims:
@@ -242,9 +244,10 @@ class DimensionTable:
             ) from error
 
     def learn(self, error: Exception, *, guess: bool = False) -> bool:
-        """Makes two dims equal that an error shows to be in each other's way.
+        """Makes two dims equal, or bounds one, where an error shows them in each other's way.
 
-        No wording is read: two shapes in the text that differ in one place are enough.
+        No wording is read: two shapes in the text that differ in one place are enough, and so is
+        the minimum of a dim and a number, in the place of the dim itself.
 
         Args:
           error: what the trace raised.
@@ -256,11 +259,23 @@ class DimensionTable:
         text = str(error)
         if not self._tokens or isinstance(error, _VALUE_ERRORS):
             return False
+        if self._learn_bound(text):
+            return True
         found = min(self._candidates(text), key=lambda row: row[0], default=None)
         if found is None or (found[0] >= _GUESSES and not guess):
             return False
         self._unify(found[1], found[2])
         return True
+
+    def _learn_bound(self, text: str) -> bool:
+        for match in _BOUND.finditer(text):
+            name, bound = match[2] or match[3], match[1] or match[4]
+            constraint = f"{name} <= {bound}"
+            if name in self._tokens and constraint not in self._constraints:
+                self._constraints = (*self._constraints, constraint)
+                _LOGGER.info("Dim %s of the signature has to be at most %s.", name, bound)
+                return True
+        return False
 
     def share_leading(self) -> bool:
         """Makes the unknown first dims of all arguments equal; returns whether that is news."""

@@ -98,7 +98,7 @@ def settle_dims(
         TensorSpec(table.spec_dims(name, spec.dims or ()), spec.dtype, spec.name)
         for name, spec in zip(arg_names, specs, strict=True)
     )
-    return SettledTrace(done, found, tuple(constraints), table.named)
+    return SettledTrace(done, found, table.constraints, table.named)
 
 
 def concrete_trace(

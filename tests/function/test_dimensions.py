@@ -16,6 +16,7 @@ from savax.errors import (
     SignatureMismatchError,
     TracingError,
 )
+from savax.function import function
 from savax.function._dimensions import DimensionTable, bind_dims, dim_names, evaluate_dim
 from savax.function._tracing import concrete_trace, trace
 from savax.trackable import Variable
@@ -432,3 +433,16 @@ def test_numbers_in_data_are_not_taken_for_shapes():
     table.dims("x", [None])
     assert not table.learn(ValueError("values (1, 2, 3) and (1, 2, 4) differ"))
     assert not table.learn(KeyError("x"))
+
+
+def test_a_slice_of_a_table_bounds_the_size_that_it_is_cut_to() -> None:
+    table = Variable(np.arange(64, dtype=np.float32).reshape(32, 2))
+
+    @function(input_signature=[TensorSpec([None, None, 2], name="x")])
+    def f(x):
+        return x + table[: x.shape[1]]
+
+    assert f.get_concrete_function().body.traced.constraints == ("x_1 <= 32",)
+    assert f(np.zeros((1, 5, 2), np.float32)).shape == (1, 5, 2)
+    with pytest.raises(TypeError):
+        f(np.zeros((1, 33, 2), np.float32))
