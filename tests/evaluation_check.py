@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import tensorflow as tf
 
-from savax.function._evaluation import LoadedBody
 from savax.function._op_schemas import op_schema
-from savax.function._plan import PlanLibrary
-from savax.function._walk import Store, Walk
+from savax.function.evaluation._evaluation import LoadedBody
+from savax.function.evaluation._plan import PlanLibrary
+from savax.function.evaluation._walk import Store, Walk
 from savax.function.ops._registry import EVALUATIONS
 from savax.protos import FunctionDef
 from savax.trackable import Constant, Trackable, Variable

@@ -20,8 +20,8 @@ import jax
 import numpy as np
 from jax import export
 
-from savax.function._function_library import FunctionLibrary
-from savax.function._lowering import lower_jaxpr
+from savax.function.lowering._function_library import FunctionLibrary
+from savax.function.lowering._lowering import lower_jaxpr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

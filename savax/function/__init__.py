@@ -13,17 +13,17 @@ import types
 
 from savax.function import _arrays  # noqa: F401 - installs what Variables need to know of JAX
 from savax.function._arguments import unique_names
-from savax.function._body_lowering import lower_body, reachable_functions, renamed_function
 from savax.function._concrete import Body, ConcreteFunction
-from savax.function._evaluation import LoadedBody
 from savax.function._execution import TracedExecution
-from savax.function._function_library import FunctionLibrary
 from savax.function._function_spec import FunctionSpec
 from savax.function._gradients import grad, value_and_grad
-from savax.function._graph_writer import GraphWriter
 from savax.function._op_schemas import stripped_op_list
-from savax.function._plan import PlanLibrary
 from savax.function._polymorphic import Function, function
+from savax.function.evaluation._evaluation import LoadedBody
+from savax.function.evaluation._plan import PlanLibrary
+from savax.function.lowering._body_lowering import lower_body, reachable_functions, renamed_function
+from savax.function.lowering._function_library import FunctionLibrary
+from savax.function.lowering._graph_writer import GraphWriter
 
 __all__ = [
     "Body",

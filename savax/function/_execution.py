@@ -10,8 +10,8 @@ import jax.extend.core
 
 from savax.errors import VariableWriteError
 from savax.function._arrays import current_value, is_tracer, narrowed
-from savax.function._traced_body import TracedBody
-from savax.function._tracing import concrete_trace, trace
+from savax.function.tracing._traced_body import TracedBody
+from savax.function.tracing._tracing import concrete_trace, trace
 from savax.trackable import Variable, current_frame
 
 if TYPE_CHECKING:

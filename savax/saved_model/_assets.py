@@ -6,13 +6,9 @@ import dataclasses
 import filecmp
 import os
 import shutil
-from typing import TYPE_CHECKING
 
 from savax.errors import NotFoundError
 from savax.trackable import Asset, ObjectGraph
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,35 +50,45 @@ def collect_assets(graph: ObjectGraph) -> AssetFiles:
     ]
     if missing:
         raise NotFoundError("Files of assets don't exist.\n  " + "\n  ".join(missing))
-    names: list[str] = []
-    sources: list[str] = []
-    owners: list[Asset] = []
-    indices: dict[int, int] = {}
-    for asset in assets:
-        index = _same_file(asset.asset_path, sources)
+    files = _Files()
+    indices = {id(asset): files.index_of(asset) for asset in assets}
+    return AssetFiles(tuple(files.names), tuple(files.sources), tuple(files.owners), indices)
+
+
+class _Files:
+    """The files found so far, each under a name of its own."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.sources: list[str] = []
+        self.owners: list[Asset] = []
+        self._by_identity: dict[tuple[int, int], int] = {}
+        self._by_name: dict[str, list[int]] = {}
+        self._taken: set[str] = set()
+
+    def index_of(self, asset: Asset) -> int:
+        """Returns the position of an asset's file, which is added if it is a new one."""
+        path = asset.asset_path
+        status = os.stat(path)
+        identity = (status.st_dev, status.st_ino)
+        index = self._by_identity.get(identity)
         if index is None:
-            index = len(names)
-            names.append(_free_name(os.path.basename(asset.asset_path), names))
-            sources.append(asset.asset_path)
-            owners.append(asset)
-        indices[id(asset)] = index
-    return AssetFiles(tuple(names), tuple(sources), tuple(owners), indices)
+            name = os.path.basename(path)
+            alike = self._by_name.setdefault(name, [])
+            index = next((i for i in alike if filecmp.cmp(path, self.sources[i], False)), None)
+            if index is None:
+                index = len(self.names)
+                alike.append(index)
+                self.names.append(self._free_name(name, len(alike) - 1))
+                self.sources.append(path)
+                self.owners.append(asset)
+            self._by_identity[identity] = index
+        return index
 
-
-def _same_file(path: str, sources: Sequence[str]) -> int | None:
-    for index, source in enumerate(sources):
-        if os.path.samefile(path, source):
-            return index
-        same_name = os.path.basename(path) == os.path.basename(source)
-        if same_name and filecmp.cmp(path, source, shallow=False):
-            return index
-    return None
-
-
-def _free_name(name: str, taken: Sequence[str]) -> str:
-    number = 0
-    candidate = name
-    while candidate in taken:
-        number += 1
-        candidate = f"{name}_{number}"
-    return candidate
+    def _free_name(self, name: str, number: int) -> str:
+        candidate = f"{name}_{number}" if number else name
+        while candidate in self._taken:
+            number += 1
+            candidate = f"{name}_{number}"
+        self._taken.add(candidate)
+        return candidate

@@ -18,11 +18,14 @@ _TRAILING_NUMBER = re.compile(r"^(.*_)(\d+)$", re.DOTALL)
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
 
-def make_fingerprint(saved_model: SavedModel, index: bytes | None) -> FingerprintDef:
+def make_fingerprint(
+    saved_model: SavedModel, encoded: bytes, index: bytes | None
+) -> FingerprintDef:
     """Returns the fingerprint of a model.
 
     Args:
       saved_model: the model; its first MetaGraphDef counts.
+      encoded: its canonical bytes.
       index: content of the checkpoint's index file; None if it can't be read.
     """
     meta_graph = saved_model.meta_graphs[0]
@@ -32,7 +35,7 @@ def make_fingerprint(saved_model: SavedModel, index: bytes | None) -> Fingerprin
         encoded = canonical_bytes(meta_graph.signature_def[key])
         signatures = concatenated(signatures, fingerprint64(encoded))
     fingerprint = FingerprintDef(
-        saved_model_checksum=fingerprint64(canonical_bytes(saved_model)),
+        saved_model_checksum=fingerprint64(encoded),
         graph_def_program_hash=_program_hash(meta_graph.graph_def),
         signature_def_hash=signatures,
         saved_object_graph_hash=_object_graph_hash(meta_graph.object_graph_def),

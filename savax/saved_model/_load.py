@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from savax.errors import CorruptSavedModelError, InvalidArgumentError, UnsupportedError
+from savax.errors import (
+    CorruptSavedModelError,
+    DataLossError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnsupportedError,
+)
 from savax.function import Function
 from savax.saved_model._loaded_objects import LoadedObject
 from savax.saved_model._objects_import import ObjectImporter
@@ -16,6 +22,7 @@ from savax.saved_model._reader import (
     read_saved_model,
 )
 from savax.saved_model._signatures import SIGNATURES_ATTRIBUTE, SignatureMap
+from savax.saved_model._stored_fingerprint import check_fingerprint
 from savax.trackable import OBJECT_GRAPH_KEY, Trackable, Variable
 from savax.trackable.bundle import BundleReader
 from savax.trackable.checkpoint import decode_object_graph
@@ -26,6 +33,8 @@ if TYPE_CHECKING:
 
     from savax.protos import MetaGraphDef
     from savax.types import PathLike
+
+_ATTEMPTS = 4  # to read a model that others replace at the same time
 
 
 def load(
@@ -43,6 +52,9 @@ def load(
       tags: of the graph to load; without them, a model's only graph.
       options: LoadOptions.
 
+    Warns:
+      ModelChangedWarning: the model isn't what it was when its fingerprint was made.
+
     Returns:
       The saved root: its attributes, Variables and functions under their names, and its signatures
       by key as ``.signatures``. It can be called if the saved object could.
@@ -54,16 +66,36 @@ def load(
       CorruptBundleError: its checkpoint is damaged.
     """
     options = options or LoadOptions()
+    for _ in range(_ATTEMPTS - 1):
+        with open_model(export_dir) as directory:
+            try:
+                return _load_from(directory, tags, options)
+            except (DataLossError, NotFoundError):
+                # A model that is replaced while it is read loses its files.
+                if directory.is_current():
+                    raise
     with open_model(export_dir) as directory:
-        meta_graph = choose_meta_graph(read_saved_model(directory), tags, directory.path)
-        if not meta_graph.HasField("object_graph_def"):
-            raise UnsupportedError(
-                f"The SavedModel {directory.path!r} has no object graph: TensorFlow 1 wrote it."
-            )
-        objects = ObjectImporter(meta_graph, directory.path).import_objects()
-        if not options.experimental_skip_checkpoint:
+        return _load_from(directory, tags, options)
+
+
+def _load_from(
+    directory: ModelDirectory, tags: str | Iterable[str] | None, options: LoadOptions
+) -> Any:
+    model = read_saved_model(directory)
+    meta_graph = choose_meta_graph(model, tags, directory.path)
+    if not meta_graph.HasField("object_graph_def"):
+        raise UnsupportedError(
+            f"The SavedModel {directory.path!r} has no object graph: TensorFlow 1 wrote it."
+        )
+    objects = ObjectImporter(meta_graph, directory.path).import_objects()
+    if not options.experimental_skip_checkpoint:
+        try:
             _restore(objects, directory, options)
-    return _finished_root(objects[0], meta_graph, options, objects)
+        except NotFoundError as error:
+            raise NotFoundError(f"In the SavedModel {directory.path!r}: {error}") from error
+    root = _finished_root(objects[0], meta_graph, options, objects)
+    check_fingerprint(directory, model)
+    return root
 
 
 def _restore(objects: list[Trackable], directory: ModelDirectory, options: LoadOptions) -> None:

@@ -43,6 +43,13 @@ class ModelDirectory:
         self.path = path
         self.fd = fd
 
+    def is_current(self) -> bool:
+        """Whether the directory is still the one at its path."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self.fd))
+        except OSError:
+            return False
+
     def read(self, name: str) -> bytes | None:
         """Returns the content of a file; None if there is none.
 

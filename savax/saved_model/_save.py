@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from savax.errors import InvalidArgumentError, TracingError, UntrackedDependencyError
+from savax.errors import (
+    InvalidArgumentError,
+    TracingError,
+    UnsupportedError,
+    UntrackedDependencyError,
+)
 from savax.function import ConcreteFunction, Function, stripped_op_list
-from savax.protos import MetaGraphDef, SavedModel, serialize
+from savax.protos import MetaGraphDef, SavedModel, canonical_bytes, serialize
 from savax.saved_model._assets import AssetFiles, collect_assets
 from savax.saved_model._constants import INIT_OP_SIGNATURE_KEY, SCHEMA_VERSION, SERVING
 from savax.saved_model._directory import publish_directory, recover
 from savax.saved_model._fingerprint import make_fingerprint
 from savax.saved_model._functions_export import ExportedFunctions, export_functions
 from savax.saved_model._graph_export import MainGraph
+from savax.saved_model._loaded_objects import LoadedResource
 from savax.saved_model._objects_export import ExportedGraph, export_objects
 from savax.saved_model._options import SaveOptions
 from savax.saved_model._signatures import (
@@ -86,7 +92,8 @@ def save(
     encoded = encode_object_graph(graph)
     state = object_graph_tensor(encoded.proto)
     model = build_saved_model(graph, signature_map, assets, state, options)
-    data = serialize(model)
+    # In this order of bytes, the fingerprint's checksum is that of the file as it is.
+    data = canonical_bytes(model)
     if len(data) > _MOST_BYTES:
         raise InvalidArgumentError(_too_large(len(data), model.meta_graphs[0]))
     tensors = [*encoded.tensors, state]
@@ -98,7 +105,7 @@ def save(
         os.mkdir(os.path.join(directory, ASSETS_DIRECTORY))
         assets.copy_to(os.path.join(directory, ASSETS_DIRECTORY))
         with open(index_path(prefix), "rb") as index:
-            fingerprint = make_fingerprint(model, index.read())
+            fingerprint = make_fingerprint(model, data, index.read())
         _write_file(os.path.join(directory, FINGERPRINT_PB), serialize(fingerprint))
         _write_file(os.path.join(directory, SAVED_MODEL_PB), data)
 
@@ -154,6 +161,7 @@ def build_saved_model(
     """
     aliases = options.aliases()
     concretes = [node.obj for node in graph.nodes if isinstance(node.obj, ConcreteFunction)]
+    _check_kinds(graph)
     _check_captures(graph, concretes)
     functions = export_functions([*concretes, *_concrete_functions(aliases)])
     main = MainGraph()
@@ -174,6 +182,17 @@ def build_saved_model(
         asset_file.tensor_info.name = f"{node}:0"
     _add_meta_info(meta_graph, functions, aliases, options)
     return model
+
+
+def _check_kinds(graph: ObjectGraph) -> None:
+    resources = [
+        graph.path_of(node.id) for node in graph.nodes if isinstance(node.obj, LoadedResource)
+    ]
+    if resources:
+        raise UnsupportedError(
+            "Lookup tables and other resources of a loaded model can't be saved yet: "
+            f"{', '.join(resources)}."
+        )
 
 
 def _check_captures(graph: ObjectGraph, concretes: list[ConcreteFunction]) -> None:

@@ -161,7 +161,7 @@ def test_unknown_name_is_an_attribute_error_that_names_it(package: str) -> None:
         "import savax; savax.Variable",
         "import savax.function; import savax",
         "import savax; from savax.function._polymorphic import Function",
-        "import savax; savax.function; import savax.function._tracing",
+        "import savax; savax.function; import savax.function.tracing._tracing",
         "import savax; savax.saved_model.save",
         "import savax.saved_model._load; import savax",
     ],

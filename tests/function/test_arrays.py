@@ -11,7 +11,7 @@ import pytest
 
 from savax.errors import InvalidArgumentError, TracingError
 from savax.function._arrays import current_value, narrowed, settled_value
-from savax.function._tracing import trace
+from savax.function.tracing._tracing import trace
 from savax.trackable import (
     Constant,
     Module,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 
 if TYPE_CHECKING:
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
 
 # Floating types of 16 bits, which have fewer kernels than float32.
 HALVES = frozenset({"bfloat16", "float16"})

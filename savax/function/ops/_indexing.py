@@ -12,7 +12,7 @@ from savax.function.ops._slices import iota
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
 
 
 def index_columns(g: GraphBuilder, indices: Symbol) -> list[Symbol]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from savax.function._function_bodies import (
+from savax.function.lowering._function_bodies import (
     FunctionBody,
     Operands,
     RefCell,
@@ -13,7 +13,7 @@ from savax.function._function_bodies import (
     like,
     named,
 )
-from savax.function._graph_builder import GraphBuilder, Symbol, known_shape
+from savax.function.lowering._graph_builder import GraphBuilder, Symbol, known_shape
 from savax.protos import FunctionRef
 from savax.types import as_dtype
 

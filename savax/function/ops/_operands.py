@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.export import is_symbolic_dim
 
-from savax.function._plan_values import PartialVector, Traced, static_value
+from savax.function.evaluation._plan_values import PartialVector, Traced, static_value
 
 
 def elements(vector: Any) -> list[Any]:

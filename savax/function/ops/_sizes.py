@@ -11,7 +11,7 @@ from savax.function._jax_names import InconclusiveDimensionOperation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
 
 
 def is_known(size: Any) -> TypeGuard[int]:

@@ -13,7 +13,7 @@ from savax.function.ops._sizes import as_index, at_least, clamp, is_known
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
 
 
 def lower_slice(

@@ -11,7 +11,7 @@ from savax.function.ops._sizes import all_known, is_known
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
 
 Pairs = list[tuple[Any, Any]]
 

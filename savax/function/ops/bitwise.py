@@ -13,7 +13,7 @@ from savax.function.ops._registry import evaluates, folds, lowers
 if TYPE_CHECKING:
     from jax import Array
 
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
 
 
 # Lowerings. JAX reads the shift amount as unsigned and defines what amounts beyond the width give;

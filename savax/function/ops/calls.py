@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from savax.function.ops._registry import lowers
 
 if TYPE_CHECKING:
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
 
 # Parameters that the rules name but don't use steer compilation, placement, or differentiation,
 # which happened before lowering: TensorFlow differentiates the ops that are written here.

@@ -12,7 +12,7 @@ from savax.function.ops._registry import evaluates, lowers
 if TYPE_CHECKING:
     from jax import Array
 
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
     from savax.types import DType
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from savax.function._function_bodies import FunctionBody, Operands, RefCell, like, named
-from savax.function._graph_builder import GraphBuilder, Symbol, is_static, known_shape
+from savax.function.lowering._function_bodies import FunctionBody, Operands, RefCell, like, named
+from savax.function.lowering._graph_builder import GraphBuilder, Symbol, is_static, known_shape
 from savax.function.ops._loops import Loop, LoopPart
 from savax.function.ops._registry import lowers
 from savax.protos import FunctionRef

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
-from savax.function._branches import run_branches
-from savax.function._plan_values import static_value
-from savax.function._while_loops import run_while
+from savax.function.evaluation._branches import run_branches
+from savax.function.evaluation._plan_values import static_value
+from savax.function.evaluation._while_loops import run_while
 from savax.function.ops._registry import evaluates, lowers
 
 if TYPE_CHECKING:
-    from savax.function._graph_builder import GraphBuilder
-    from savax.function._walk import NodeContext
+    from savax.function.evaluation._walk import NodeContext
+    from savax.function.lowering._graph_builder import GraphBuilder
     from savax.protos import FunctionRef
 
 

@@ -21,7 +21,7 @@ from savax.types import as_dtype
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
     from savax.types import DType
 
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from savax.errors import InvalidArgumentError, ShapeMismatchError
-from savax.function._plan_values import is_traced, static_value
+from savax.function.evaluation._plan_values import is_traced, static_value
 from savax.function.ops._registry import evaluates, folds
 from savax.types import shapes_compatible
 

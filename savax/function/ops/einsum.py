@@ -12,7 +12,7 @@ from savax.function.ops._registry import evaluates
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
 
 
 def lower_einsum(

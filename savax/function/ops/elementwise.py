@@ -14,7 +14,7 @@ from savax.function.ops._registry import Pair, evaluates, folds, lowers, registe
 if TYPE_CHECKING:
     from jax import Array
 
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
 
 PAIRS = (
     Pair("add", "AddV2", jnp.add, np.add, also=("Add",)),

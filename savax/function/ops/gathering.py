@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from savax.errors import ShapeMismatchError
-from savax.function._plan_values import static_value
+from savax.function.evaluation._plan_values import static_value
 from savax.function.ops._indexing import all_of, clamped, in_bounds, index_columns, index_grid
 from savax.function.ops._operands import static_int
 from savax.function.ops._registry import evaluates, folds, lowers
@@ -20,7 +20,7 @@ from savax.function.ops._slices import fixed_start, iota, lower_slice, lower_win
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
     from savax.types import DType
 
 

@@ -17,7 +17,7 @@ from savax.function.ops._sizes import is_known, lower_pad
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
 
 
 # Lowerings.

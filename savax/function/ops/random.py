@@ -12,7 +12,7 @@ from savax.function.ops._sizes import product
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
 
 # Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (2011): Threefry-2x32, 20 rounds.
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))

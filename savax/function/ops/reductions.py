@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from jax import Array
 
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
     from savax.types import DType
 
 

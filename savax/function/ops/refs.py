@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from savax.function._function_bodies import RefCell
-from savax.function._graph_builder import GraphBuilder, Symbol
+from savax.function.lowering._function_bodies import RefCell
+from savax.function.lowering._graph_builder import GraphBuilder, Symbol
 from savax.function.ops._registry import lowers
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from savax.function.ops._sizes import is_known
 if TYPE_CHECKING:
     from jax import Array
 
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
 
 
 # Lowerings.

@@ -15,7 +15,7 @@ from savax.function.ops._slices import squeezed_slice
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
     from savax.types import DType
 
 

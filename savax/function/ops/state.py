@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
-from savax.function._plan_values import array_value
+from savax.function.evaluation._plan_values import array_value
 from savax.function.ops._registry import evaluates
 
 if TYPE_CHECKING:
-    from savax.function._plan_values import ResourceHandle
-    from savax.function._walk import NodeContext
+    from savax.function.evaluation._plan_values import ResourceHandle
+    from savax.function.evaluation._walk import NodeContext
     from savax.types import DType, Shape
 
 

@@ -9,14 +9,19 @@ import numpy as np
 from jax import lax
 
 from savax.errors import InvalidArgumentError, ShapeMismatchError
-from savax.function._plan_values import PartialVector, TensorListValue, Traced, static_value
+from savax.function.evaluation._plan_values import (
+    PartialVector,
+    TensorListValue,
+    Traced,
+    static_value,
+)
 from savax.function.ops._registry import evaluates
 from savax.types import merge_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from savax.function._walk import NodeContext
+    from savax.function.evaluation._walk import NodeContext
     from savax.types import DType, Shape
 
 # Making lists.

@@ -15,7 +15,7 @@ from savax.function.ops._windows_math import crop, padding_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from savax.function._graph_builder import GraphBuilder, Symbol
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
     from savax.types import DType
 
 # Windows without a pool are written as one slice per position and axis, up to this many.

@@ -118,9 +118,7 @@ def test_host_parts_inside_calls_branches_and_loops():
 
     specs = tf.TensorSpec([None, 3]), tf.TensorSpec([], tf.int32)
     loaded = check_function(_concrete(f, *specs), X, np.int32(3))
-    np.testing.assert_allclose(
-        loaded.body.run([X, np.int32(1)])[0], 2 * X.sum(0), rtol=1e-6
-    )
+    np.testing.assert_allclose(loaded.body.run([X, np.int32(1)])[0], 2 * X.sum(0), rtol=1e-6)
 
 
 def test_value_dependent_function_inside_a_trace_keeps_known_arguments():

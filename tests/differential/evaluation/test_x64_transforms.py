@@ -1,4 +1,4 @@
-"""Functions with 64-bit values under a caller's transformations while JAX's 64-bit types are off."""
+"""Functions with 64-bit values under a caller's transformations while JAX has no such types."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from jax import lax
 from lowering_check import lower
 from special_values import INTEGERS, special_pairs, special_values, tolerance
 
-from savax.function._plan import PlanLibrary
-from savax.function._walk import Store, Walk
+from savax.function.evaluation._plan import PlanLibrary
+from savax.function.evaluation._walk import Store, Walk
 from savax.function.ops._registry import EVALUATIONS
 from savax.types import as_dtype
 

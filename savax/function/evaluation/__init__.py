@@ -1,0 +1,4 @@
+"""Evaluation: a TensorFlow FunctionDef becomes a JAX callable.
+
+Its rules are in ``savax.function.ops``.
+"""

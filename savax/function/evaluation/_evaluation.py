@@ -1,0 +1,331 @@
+"""LoadedBody: a FunctionDef of a model as something to call on JAX arrays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from savax.errors import (
+    CorruptSavedModelError,
+    DTypeMismatchError,
+    SignatureMismatchError,
+    TracingError,
+    VariableWriteError,
+)
+from savax.function.evaluation._carry import can_be_array
+from savax.function.evaluation._plan import Plan, PlanLibrary
+from savax.function.evaluation._plan_values import NeedsValue, ResourceHandle, array_value
+from savax.function.evaluation._segments import SegmentRunner
+from savax.function.evaluation._walk import Store, Walk
+from savax.function.evaluation._x64 import concrete_64, in_trace, trace_x64, x64_call, x64_enabled
+from savax.trackable import Asset, Constant, Trackable, Variable, current_frame, host_array
+from savax.types import DType, as_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from jax.extend.core import ClosedJaxpr
+
+    from savax.protos import FunctionDef
+
+# Larger captured constants are arguments of the compiled program, not parts of it.
+_MAX_BAKED_SIZE = 4096
+
+# In a concrete run, integer arguments up to this size are taken for sizes and indices.
+_MAX_KNOWN_SIZE = 64
+
+_Results: TypeAlias = "tuple[list[Any], list[Any]]"
+
+
+class LoadedBody:
+    """A function of a loaded model.
+
+    Args:
+      function_name: name of its FunctionDef.
+      library: the model's functions; LoadedBodies of one model share a ``PlanLibrary``, so that
+        each function is planned once.
+      captures: what the function's last arguments are bound to, in their order.
+    """
+
+    def __init__(
+        self,
+        function_name: str,
+        library: Mapping[str, FunctionDef] | PlanLibrary,
+        captures: Sequence[Trackable],
+    ) -> None:
+        self.function_name = function_name
+        self.captures: tuple[Trackable, ...] = tuple(captures)
+        self._library = library if isinstance(library, PlanLibrary) else PlanLibrary(library)
+        self._program: _Program | None = None
+
+    @property
+    def functions(self) -> Mapping[str, FunctionDef]:
+        """All functions of the model, by name."""
+        return self._library.functions
+
+    def run(self, flat_arguments: Sequence[Any]) -> list[Any]:
+        """Computes the flat results; reads and assigns the captured Variables.
+
+        Args:
+          flat_arguments: one array for each argument of the FunctionDef that isn't a capture.
+
+        Returns:
+          JAX arrays; strings as numpy object arrays of bytes.
+
+        Raises:
+          UnsupportedOpError: at the first call, if ops of the function can't be evaluated.
+          TracingError: under a JAX transformation, where the function needs the values.
+          VariableWriteError: the function assigns Variables under a transformation that savax
+            knows nothing of.
+        """
+        program = self._program
+        if program is None:
+            plan = self._library.runnable_plan(self.function_name)
+            program = self._program = _Program(plan, self._library, self.captures)
+        return program(flat_arguments)
+
+
+class _Program:
+    """A plan with its captures bound."""
+
+    def __init__(self, plan: Plan, library: PlanLibrary, captures: tuple[Trackable, ...]) -> None:
+        self._plan = plan
+        self._library = library
+        self._num_args = len(plan.arg_names) - len(captures)
+        if self._num_args < 0:
+            raise CorruptSavedModelError(
+                f"The function {plan.name!r} has {len(plan.arg_names)} arguments, fewer than its "
+                f"{len(captures)} captures."
+            )
+        self._dtypes = tuple(dtype.numpy_dtype for dtype in plan.arg_dtypes[: self._num_args])
+        self._bound: list[Any] = [None] * len(captures)
+        self._arrays: list[tuple[int, Any]] = []  # large constants, by position among captures
+        self._reads: list[Variable] = []
+        self._read_handles: list[ResourceHandle] = []
+        self._writes: list[tuple[Variable, ResourceHandle]] = []
+        for position, capture in enumerate(captures):
+            self._bind(position, capture)
+        self._num_values = len(self._reads)
+        self._large = [array for _, array in self._arrays]
+        self._jitted = jax.jit(self._compute)
+        self._runner = SegmentRunner(library)
+        self._needs_values = plan.has_strings
+        # Whether running it is the same thing inside a trace and outside.
+        self._is_plain = not (plan.has_strings or plan.uses_64_bit or self._writes)
+        self._scopes: dict[Any, tuple[ClosedJaxpr, Any]] = {}
+
+    def _bind(self, position: int, capture: Trackable) -> None:
+        index = self._num_args + position
+        effects = self._plan.effects
+        if isinstance(capture, Variable):
+            handle = ResourceHandle(capture.name, capture.dtype, capture.shape)
+            self._bound[position] = handle
+            if index in effects.reads or index in effects.writes:
+                self._reads.append(capture)
+                self._read_handles.append(handle)
+            if index in effects.writes:
+                self._writes.append((capture, handle))
+        elif isinstance(capture, Constant):
+            if index not in effects.used:
+                return
+            if capture.array.size > _MAX_BAKED_SIZE and capture.array.dtype != object:
+                self._arrays.append((position, capture.array))
+            else:
+                self._bound[position] = np.asarray(capture.array)
+        elif isinstance(capture, Asset):
+            self._bound[position] = np.asarray(capture)
+        else:
+            self._bound[position] = ResourceHandle(type(capture).__name__, obj=capture)
+
+    def __call__(self, flat_arguments: Sequence[Any]) -> list[Any]:
+        dtypes = self._dtypes
+        if len(flat_arguments) != len(dtypes):
+            raise SignatureMismatchError(
+                f"The function {self._plan.name!r} takes {len(dtypes)} tensors, "
+                f"got {len(flat_arguments)}."
+            )
+        arguments = [
+            value if getattr(value, "dtype", None) is dtype else self._converted(value, i)
+            for i, (value, dtype) in enumerate(zip(flat_arguments, dtypes, strict=True))
+        ]
+        if self._is_plain:
+            try:
+                outputs: list[Any] = self._jitted(*self._operands(arguments))[0]
+                return outputs
+            except NeedsValue:
+                self._is_plain = False
+        run = self._run_traced if in_trace() else self._run
+        if not self._writes:
+            return run(arguments)[0]
+        if current_frame() is None and run == self._run_traced:
+            raise self._write_error()
+        with self._library.write_lock:
+            outputs, values = run(arguments)
+            for (variable, _), value in zip(self._writes, values, strict=True):
+                variable.assign(value)
+        return outputs
+
+    def _converted(self, value: Any, i: int) -> Any:
+        """Returns an argument as an array of its dtype, or of another width of the same kind."""
+        dtype, name = self._plan.arg_dtypes[i], self._plan.arg_names[i]
+        if dtype.name in ("resource", "variant"):
+            return value
+        if not hasattr(value, "dtype") or dtype.name == "string":
+            return host_array(value, dtype)
+        if not same_kind(as_dtype(value.dtype), dtype):
+            raise DTypeMismatchError(
+                f"Argument {name!r} of {self._plan.name!r}: expected {dtype.name}, "
+                f"found {value.dtype}."
+            )
+        # A JAX array is cast inside the program, where 64-bit types are on.
+        return value if isinstance(value, jax.Array) else np.asarray(value, dtype.numpy_dtype)
+
+    def _operands(self, arguments: list[Any]) -> list[Any]:
+        frame = current_frame()
+        if frame is None:
+            values = [variable._stored_value() for variable in self._reads]
+        else:
+            values = [frame.read(variable) for variable in self._reads]
+        return [*values, *self._large, *arguments]
+
+    def _run(self, arguments: list[Any]) -> _Results:
+        """Runs outside of any trace."""
+        operands = self._operands(arguments)
+        if self._plan.uses_64_bit and not x64_enabled():
+            with jax.enable_x64(True):
+                return self._run_operands(operands)
+        return self._run_operands(operands)
+
+    def _run_operands(self, operands: list[Any]) -> _Results:
+        if not self._needs_values:
+            try:
+                return self._jitted(*operands)  # type: ignore[no-any-return]
+            except NeedsValue:
+                self._needs_values = True
+        try:
+            arrays = [jnp.asarray(x) if can_be_array(x) else x for x in operands]
+            outputs, written = self._compute(*arrays, runner=self._runner)
+        except NeedsValue as signal:
+            raise self._tracing_error(signal) from None
+        return [_result(value) for value in outputs], written
+
+    def _run_traced(self, arguments: list[Any]) -> _Results:
+        """Runs inside a trace; what isn't traced itself stays known."""
+        operands = self._operands(arguments)
+        try:
+            if not self._needs_values:
+                try:
+                    return self._staged(self._jitted, operands)
+                except NeedsValue:
+                    pass
+            return self._staged_partly(operands)
+        except NeedsValue as signal:
+            raise self._tracing_error(signal) from None
+
+    def _staged_partly(self, operands: list[Any]) -> _Results:
+        traced = [isinstance(value, Tracer) for value in operands]
+        known = [_known_if_small(value) for value in operands]
+
+        def compute(*tracers: Any) -> _Results:
+            rest = iter(tracers)
+            outputs, written = self._compute(
+                *[next(rest) if t else k for t, k in zip(traced, known, strict=True)]
+            )
+            hosted[:] = [x if is_host_value(x) else None for x in outputs]
+            return [None if is_host_value(x) else x for x in outputs], written
+
+        hosted: list[Any] = []
+        tracers = [value for value, t in zip(operands, traced, strict=True) if t]
+        outputs, written = self._staged(compute, tracers)
+        return [h if h is not None else x for h, x in zip(hosted, outputs, strict=True)], written
+
+    def _staged(self, compute: Callable[..., _Results], operands: list[Any]) -> _Results:
+        if not self._plan.uses_64_bit or x64_enabled():
+            return compute(*operands)
+        operands = [concrete_64(value) for value in operands]
+        if compute is not self._jitted:
+            jaxpr, tree = trace_x64(compute, *operands)
+        else:
+            key = tuple((value.shape, value.dtype) for value in operands)
+            if key not in self._scopes:
+                self._scopes[key] = trace_x64(compute, *operands)
+            jaxpr, tree = self._scopes[key]
+        results: _Results = jax.tree.unflatten(tree, x64_call(jaxpr, *operands))
+        return results
+
+    def _compute(self, *operands: Any, runner: SegmentRunner | None = None) -> _Results:
+        """Walks the plan on values of Variables, large constants and arguments, in this order."""
+        values = operands[: self._num_values]
+        arrays = operands[self._num_values : self._num_values + len(self._arrays)]
+        arguments = operands[self._num_values + len(self._arrays) :]
+        bound = list(self._bound)
+        for (position, _), array in zip(self._arrays, arrays, strict=True):
+            bound[position] = array
+        store = Store(
+            {h: v for h, v in zip(self._read_handles, values, strict=True) if v is not None}
+        )
+        walk = Walk(self._library, store, runner=runner)
+        cast = [_cast(x, dtype) for x, dtype in zip(arguments, self._dtypes, strict=True)]
+        outputs = walk.run(self._plan, [*cast, *bound])
+        return [array_value(value) for value in outputs], [
+            store.values[handle] for _, handle in self._writes
+        ]
+
+    def _write_error(self) -> VariableWriteError:
+        names = ", ".join(repr(variable.name) for variable, _ in self._writes)
+        return VariableWriteError(
+            f"The loaded function {self._plan.name!r} assigns {names}, which can't take effect "
+            "under jax.jit, jax.grad or another transformation of JAX outside savax. Call it "
+            "from a savax.function, or use savax.value_and_grad."
+        )
+
+    def _tracing_error(self, signal: NeedsValue) -> TracingError:
+        return TracingError(
+            f"{signal}. Call {self._plan.name!r} outside of JAX's transformations, or close over "
+            "the argument that it comes from instead of passing it through them."
+        )
+
+
+def same_kind(found: DType, wanted: DType) -> bool:
+    """Whether an argument may be cast without asking: floats to floats, integers to integers."""
+    return (
+        (found.is_floating and wanted.is_floating)
+        or (found.is_integer and wanted.is_integer)
+        or (found.is_complex and wanted.is_complex)
+        or found.numpy_dtype == wanted.numpy_dtype
+    )
+
+
+def is_host_value(value: Any) -> bool:
+    """Whether a result is no array that a trace could hold: strings, handles."""
+    return isinstance(value, ResourceHandle) or (
+        isinstance(value, np.ndarray) and value.dtype == np.dtype(object)
+    )
+
+
+def _cast(value: Any, dtype: np.dtype[Any]) -> Any:
+    if isinstance(value, jax.Array) and value.dtype != dtype:
+        return jax.lax.convert_element_type(value, dtype)
+    return value
+
+
+def _known_if_small(value: Any) -> Any:
+    """Returns small concrete integers as numpy arrays: sizes and indices, so that they fold."""
+    if isinstance(value, np.generic):
+        return np.asarray(value)
+    if isinstance(value, Tracer) or not isinstance(value, jax.Array):
+        return value
+    return (
+        np.asarray(value) if value.size <= _MAX_KNOWN_SIZE and value.dtype.kind in "iub" else value
+    )
+
+
+def _result(value: Any) -> Any:
+    """Returns a result as a JAX array, where one can hold it."""
+    if isinstance(value, np.ndarray) and value.dtype != np.dtype(object):
+        return jnp.asarray(value)
+    return value

@@ -1,0 +1,81 @@
+"""FunctionDefs of traced bodies of either kind, and what refers to what among FunctionDefs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from savax.errors import CorruptSavedModelError
+from savax.function.lowering._lowering import lower_function
+from savax.function.lowering._rank_lowering import lower_ranks
+from savax.function.tracing._traced_body import RankPolymorphicBody, TracedBody
+from savax.protos import FunctionDef
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from savax.function.lowering._function_library import FunctionLibrary
+
+
+def lower_body(
+    body: TracedBody | RankPolymorphicBody,
+    name: str,
+    library: FunctionLibrary,
+    *,
+    output_names: Sequence[str] | None = None,
+) -> FunctionDef:
+    """Lowers a traced function and adds the FunctionDef to the library.
+
+    Args:
+      body: the trace.
+      name: name of the function, unique in the library.
+      library: gets the function and those that it calls.
+      output_names: names of the results.
+
+    Raises:
+      UnsupportedPrimitiveError: primitives have no lowering; all are listed.
+    """
+    if isinstance(body, RankPolymorphicBody):
+        return lower_ranks(body, name, library, output_names=output_names)
+    return lower_function(body, name, library, output_names=output_names)
+
+
+def reachable_functions(name: str, functions: Mapping[str, FunctionDef]) -> dict[str, FunctionDef]:
+    """Returns a function and all functions that it leads to, by name."""
+    found: dict[str, FunctionDef] = {}
+    queue = [name]
+    while queue:
+        current = queue.pop()
+        if current in found:
+            continue
+        definition = functions.get(current)
+        if definition is None:
+            raise CorruptSavedModelError(f"The function {current!r} isn't in the library.")
+        found[current] = definition
+        for node in definition.node_def:
+            if node.op in functions:
+                queue.append(node.op)
+            for attr in node.attr.values():
+                called = [attr.func.name] if attr.HasField("func") else []
+                called += [function.name for function in attr.list.func]
+                queue.extend(called_name for called_name in called if called_name in functions)
+    return found
+
+
+def renamed_function(definition: FunctionDef, names: Mapping[str, str]) -> FunctionDef:
+    """Returns a copy of a function in which functions go by other names.
+
+    Args:
+      definition: the function.
+      names: old name to new one.
+    """
+    renamed = FunctionDef()
+    renamed.CopyFrom(definition)
+    renamed.signature.name = names.get(renamed.signature.name, renamed.signature.name)
+    for node in renamed.node_def:
+        node.op = names.get(node.op, node.op)
+        for attr in node.attr.values():
+            if attr.HasField("func"):
+                attr.func.name = names.get(attr.func.name, attr.func.name)
+            for function in attr.list.func:
+                function.name = names.get(function.name, function.name)
+    return renamed

@@ -1,0 +1,222 @@
+"""Equations computed while lowering: small integer, boolean and shape arithmetic.
+
+JAX writes index arithmetic (negative indices, slice bounds) as equations on literals and on values
+of dims. They would hide static bounds from the rules, and fill graphs with nodes that nobody wants
+to read. Results equal XLA's exactly: integers wrap around, and what XLA defines differently from
+numpy is left to the rules.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jax import core
+
+from savax.function._jax_names import InconclusiveDimensionOperation
+from savax.function.lowering._graph_nodes import Symbol, is_static
+from savax.types import as_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from savax.function.lowering._graph_builder import GraphBuilder, ResultType
+
+Array = np.ndarray[Any, Any]
+
+# Elements of a result that is still worth being a constant.
+_MAX_SIZE = 256
+
+_NUMPY: dict[str, Callable[..., Any]] = {
+    "abs": np.abs,
+    "add": np.add,
+    "and": np.bitwise_and,
+    "eq": np.equal,
+    "ge": np.greater_equal,
+    "gt": np.greater,
+    "le": np.less_equal,
+    "lt": np.less,
+    "max": np.maximum,
+    "min": np.minimum,
+    "mul": np.multiply,
+    "ne": np.not_equal,
+    "neg": np.negative,
+    "not": np.bitwise_not,
+    "or": np.bitwise_or,
+    "sub": np.subtract,
+    "xor": np.bitwise_xor,
+}
+
+_DIMS: dict[str, Callable[..., Any]] = {
+    "add": lambda a, b: a + b,
+    "eq": lambda a, b: a == b,
+    "ge": lambda a, b: a >= b,
+    "gt": lambda a, b: a > b,
+    "le": lambda a, b: a <= b,
+    "lt": lambda a, b: a < b,
+    "max": core.max_dim,
+    "min": core.min_dim,
+    "mul": lambda a, b: a * b,
+    "neg": lambda a: -a,
+    "sub": lambda a, b: a - b,
+}
+# A comparison of dims that is "not equal for all sizes" may still be equal for some.
+_ONLY_IF_TRUE = frozenset({"eq"})
+
+
+def fold(
+    g: GraphBuilder, primitive: str, operands: Sequence[Any], params: Mapping[str, Any]
+) -> Symbol | None:
+    """Returns the result of an equation if it can be computed now, else None.
+
+    Args:
+      g: the builder; ``g.out`` holds the type of the result.
+      primitive: name of the primitive.
+      operands: symbols of the operands.
+      params: the equation's parameters.
+    """
+    rule = _RULES.get(primitive)
+    if rule is None or len(g.out) != 1 or not all(isinstance(x, Symbol) for x in operands):
+        return None
+    if primitive != "select_n" and not _is_small(g.out[0], operands):
+        return None
+    return rule(g, primitive, operands, params)
+
+
+def _is_small(out: ResultType, operands: Sequence[Symbol]) -> bool:
+    """Whether a result is worth being a constant, and no operand's size is unknown."""
+    if not is_static(out.shape) or math.prod(out.shape) > _MAX_SIZE:
+        return False
+    return all(is_static(x.shape) for x in operands)
+
+
+def _fold_arithmetic(
+    g: GraphBuilder, primitive: str, operands: Sequence[Symbol], params: Mapping[str, Any]
+) -> Symbol | None:
+    if not all(x.dtype.is_integer or x.dtype.is_bool for x in operands):
+        return None
+    values = [x.constant for x in operands]
+    out = g.out[0]
+    if all(value is not None for value in values):
+        with np.errstate(over="ignore"):
+            result = _NUMPY[primitive](*values)
+        return g.const(np.broadcast_to(result, out.shape), out.dtype)
+    if out.shape != () or primitive not in _DIMS or any(x.dtype.is_unsigned for x in operands):
+        return None
+    dims = [_dim_value(x) for x in operands]
+    if any(dim is None for dim in dims):
+        return None
+    try:
+        result = _DIMS[primitive](*dims)
+    except InconclusiveDimensionOperation:
+        return None
+    if out.dtype.is_bool:
+        decided = bool(result)
+        return g.const(decided) if decided or primitive not in _ONLY_IF_TRUE else None
+    return g.dim_value(result, out.dtype)
+
+
+def _dim_value(x: Symbol) -> Any:
+    """Returns the number or dim that a scalar holds, or None."""
+    if x.dim is not None:
+        return x.dim
+    return None if x.constant is None or x.shape else int(x.constant)
+
+
+def _fold_select(
+    g: GraphBuilder, primitive: str, operands: Sequence[Symbol], params: Mapping[str, Any]
+) -> Symbol | None:
+    which, *cases = operands
+    if which.constant is None or which.constant.size == 0:
+        return None
+    choices = np.unique(which.constant)
+    return cases[int(choices[0])] if choices.size == 1 else None
+
+
+def _fold_clamp(
+    g: GraphBuilder, primitive: str, operands: Sequence[Symbol], params: Mapping[str, Any]
+) -> Symbol | None:
+    low, x, high = (operand.constant for operand in operands)
+    if low is None or x is None or high is None or not operands[1].dtype.is_integer:
+        return None
+    return g.const(np.minimum(np.maximum(x, low), high), operands[1].dtype)
+
+
+def _fold_cast(
+    g: GraphBuilder, primitive: str, operands: Sequence[Symbol], params: Mapping[str, Any]
+) -> Symbol | None:
+    (x,) = operands
+    target = as_dtype(params["new_dtype"])
+    if x.dim is not None and target.is_integer and target.size >= 4:
+        return g.cast(x, target)
+    exact = x.dtype.is_integer or x.dtype.is_bool or (x.dtype.is_floating and target.is_floating)
+    if x.constant is None or not exact or (target.is_floating and x.shape != ()):
+        return None
+    with np.errstate(over="ignore"):
+        return g.const(x.constant.astype(target.numpy_dtype), target)
+
+
+def _fold_shape(
+    g: GraphBuilder, primitive: str, operands: Sequence[Symbol], params: Mapping[str, Any]
+) -> Symbol | None:
+    constants = [x.constant for x in operands]
+    out = g.out[0]
+    if any(value is None for value in constants):
+        return None
+    if not (out.dtype.is_integer or out.dtype.is_bool):
+        return None
+    values = [value for value in constants if value is not None]
+    return g.const(_SHAPE_RULES[primitive](values, params, out.shape), out.dtype)
+
+
+def _broadcast_in_dim(values: list[Array], params: Mapping[str, Any], shape: Any) -> Array:
+    aligned = [1] * len(shape)
+    for axis, size in zip(params["broadcast_dimensions"], values[0].shape, strict=True):
+        aligned[axis] = size
+    return np.broadcast_to(values[0].reshape(aligned), shape)
+
+
+def _slice(values: list[Array], params: Mapping[str, Any], shape: Any) -> Array:
+    strides = params["strides"] or (1,) * values[0].ndim
+    bounds = zip(params["start_indices"], params["limit_indices"], strides, strict=True)
+    return values[0][tuple(slice(*bound) for bound in bounds)]
+
+
+def _reshape(values: list[Array], params: Mapping[str, Any], shape: Any) -> Array:
+    return values[0].reshape(shape)
+
+
+def _transpose(values: list[Array], params: Mapping[str, Any], shape: Any) -> Array:
+    return values[0].transpose(params["permutation"])
+
+
+def _concatenate(values: list[Array], params: Mapping[str, Any], shape: Any) -> Array:
+    return np.concatenate(values, params["dimension"])
+
+
+def _iota(values: list[Array], params: Mapping[str, Any], shape: Any) -> Array:
+    axis = params["dimension"]
+    aligned = [1] * len(shape)
+    aligned[axis] = shape[axis]
+    return np.broadcast_to(np.arange(shape[axis]).reshape(aligned), shape)
+
+
+_SHAPE_RULES: dict[str, Callable[[list[Array], Mapping[str, Any], Any], Array]] = {
+    "broadcast_in_dim": _broadcast_in_dim,
+    "concatenate": _concatenate,
+    "expand_dims": _reshape,
+    "iota": _iota,
+    "reshape": _reshape,
+    "slice": _slice,
+    "squeeze": _reshape,
+    "transpose": _transpose,
+}
+
+_RULES: dict[str, Callable[..., Symbol | None]] = {
+    **dict.fromkeys(_NUMPY, _fold_arithmetic),
+    **dict.fromkeys(_SHAPE_RULES, _fold_shape),
+    "clamp": _fold_clamp,
+    "convert_element_type": _fold_cast,
+    "select_n": _fold_select,
+}
