@@ -32,8 +32,8 @@ def make_fingerprint(
     signatures = 0
     for key in sorted(meta_graph.signature_def):
         signatures = concatenated(signatures, fingerprint64(key.encode()))
-        encoded = canonical_bytes(meta_graph.signature_def[key])
-        signatures = concatenated(signatures, fingerprint64(encoded))
+        definition = canonical_bytes(meta_graph.signature_def[key])
+        signatures = concatenated(signatures, fingerprint64(definition))
     fingerprint = FingerprintDef(
         saved_model_checksum=fingerprint64(encoded),
         graph_def_program_hash=_program_hash(meta_graph.graph_def),

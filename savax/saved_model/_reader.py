@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from savax.errors import (
@@ -66,10 +67,9 @@ class ModelDirectory:
                 f"{self.path}/{name} can't be opened: {error.strerror}."
             ) from None
         with os.fdopen(file, "rb") as stream:
-            try:
-                return stream.read()
-            except OSError as error:
-                raise UnsafePathError(f"{self.path}/{name} is no file: {error.strerror}.") from None
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                raise UnsafePathError(f"{self.path}/{name} is no file.")
+            return stream.read()
 
 
 @contextlib.contextmanager

@@ -131,9 +131,9 @@ def check_fingerprint(directory: ModelDirectory, model: SavedModel) -> None:
         changed.append(SAVED_MODEL_PB)
     name = index_path(f"{VARIABLES_DIRECTORY}/{VARIABLES_FILENAME}")
     index = directory.read(name) if found.checkpoint_hash else None
-    if index is not None and len(index) <= _MOST_HASHED:
-        if fingerprint64(index) != found.checkpoint_hash:
-            changed.append(name)
+    hashable = index is not None and len(index) <= _MOST_HASHED
+    if hashable and fingerprint64(index or b"") != found.checkpoint_hash:
+        changed.append(name)
     if changed:
         warnings.warn(
             f"In the SavedModel {directory.path!r}, {' and '.join(changed)} changed after "
