@@ -210,7 +210,9 @@ def test_an_exported_checkpoint_restores_as_a_training_checkpoint(where, tmp_pat
         assert theirs.step.numpy() == 7
 
 
-@pytest.mark.parametrize("obj", [3, {"a": 1}, [tf.Module()], None], ids=repr)
+@pytest.mark.parametrize(
+    "obj", [3, {"a": 1}, [tf.Module()], None], ids=lambda value: type(value).__name__
+)
 def test_what_is_not_trackable_is_refused(obj, tmp_path) -> None:
     with pytest.raises(ValueError, match="can't be saved"):
         tf.saved_model.save(obj, tmp_path / "m")
