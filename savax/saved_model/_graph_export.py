@@ -6,6 +6,7 @@ State and constants as nodes, a call for each signature, and the parts that rest
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ from savax.trackable import (
 from savax.types import DType, Shape, as_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from savax.saved_model._functions_export import ExportedFunctions
     from savax.saved_model._signatures import SignatureMap
@@ -69,6 +70,7 @@ class MainGraph:
     constants: dict[int, str] = dataclasses.field(default_factory=dict)
     asset_nodes: list[str] = dataclasses.field(default_factory=list)
     _initializers: list[str] = dataclasses.field(default_factory=list)
+    _by_content: dict[Hashable, str] = dataclasses.field(default_factory=dict)
 
     def add_state(self, graph: ObjectGraph, assets: Sequence[Asset]) -> None:
         """Adds constants, assets and Variables, in TensorFlow's order: what was tracked last first.
@@ -89,24 +91,37 @@ class MainGraph:
 
     def _add_constant(self, constant: Constant) -> None:
         value = host_array(constant.array)
-        attrs = {"dtype": as_dtype(value.dtype), "value": value}
-        node = self.writer.add_node("Const", "Const", attrs=attrs)
-        self.constants[id(constant)] = self.tensors[id(constant)] = node.name
+        # Each function that closes over an array has a Constant of its own for it.
+        name = self._by_content.get(key := _content(value))
+        if name is None:
+            attrs = {"dtype": as_dtype(value.dtype), "value": value}
+            name = self._by_content[key] = self.writer.add_node("Const", "Const", attrs=attrs).name
+        self.constants[id(constant)] = self.tensors[id(constant)] = name
 
     def _add_asset(self, asset: Asset) -> None:
-        # The loaders feed the path inside the loaded directory into the placeholder.
+        # While they initialize the graph, the loaders feed the path inside the loaded directory
+        # into the placeholder; a Variable keeps it.
         attrs: dict[str, Any] = {"dtype": _STRING, "shape": ()}
-        node = self.writer.add_node("Placeholder", "asset_path_initializer", attrs=attrs)
-        self.asset_nodes.append(node.name)
-        self.tensors[id(asset)] = node.name
+        path = self.writer.add_node("Placeholder", "asset_path_initializer", attrs=attrs)
+        handle = self._add_handle("Variable", _STRING, ())
+        inputs = [handle, path.name]
+        assign = self.writer.add_node(
+            "AssignVariableOp", f"{handle}/Assign", inputs, {"dtype": _STRING}
+        )
+        self._initializers.append(assign.name)
+        self.asset_nodes.append(path.name)
+        self.tensors[id(asset)] = self.read(handle, _STRING, ())
 
     def _add_variable(self, variable: Variable) -> None:
+        handle = self._add_handle(variable.name, variable.dtype, variable.shape)
+        self.read(handle, variable.dtype, variable.shape)
+        self.variables[id(variable)] = self.tensors[id(variable)] = handle
+
+    def _add_handle(self, name: str, dtype: DType, shape: Shape) -> str:
         # Equal shared names would make two Variables one, so the unique node name serves as both.
-        shape = {"dtype": variable.dtype, "shape": variable.shape}
-        node = self.writer.add_node("VarHandleOp", variable.name, attrs=shape)
+        node = self.writer.add_node("VarHandleOp", name, attrs={"dtype": dtype, "shape": shape})
         node.attr["shared_name"].s = node.name.encode()
-        self.read(node.name, variable.dtype, variable.shape)
-        self.variables[id(variable)] = self.tensors[id(variable)] = node.name
+        return node.name
 
     def read(self, handle: str, dtype: DType, shape: Shape) -> str:
         """Adds the node that reads a Variable; returns its name."""
@@ -244,6 +259,14 @@ class MainGraph:
         graph.versions.producer = GRAPH_PRODUCER
         graph.versions.min_consumer = GRAPH_MIN_CONSUMER
         return graph
+
+
+def _content(value: np.ndarray[Any, Any]) -> Hashable:
+    """Returns what two arrays have in common if they are equal in every bit."""
+    if value.dtype == object:
+        return ("strings", value.shape, tuple(value.ravel()))
+    digest = hashlib.blake2b(np.ascontiguousarray(value).view(np.uint8).data).digest()
+    return (value.dtype.name, value.shape, digest)
 
 
 def tensor_info(node: str, index: int, dtype: DType, shape: Shape) -> TensorInfo:

@@ -96,21 +96,30 @@ def save(
     data = canonical_bytes(model)
     if len(data) > _MOST_BYTES:
         raise InvalidArgumentError(_too_large(len(data), model.meta_graphs[0]))
-    tensors = [*encoded.tensors, state]
-
-    def build(directory: str) -> None:
-        os.mkdir(os.path.join(directory, VARIABLES_DIRECTORY))
-        prefix = variables_prefix(directory)
-        write_bundle(prefix, tensors, fsync=False)
-        os.mkdir(os.path.join(directory, ASSETS_DIRECTORY))
-        assets.copy_to(os.path.join(directory, ASSETS_DIRECTORY))
-        with open(index_path(prefix), "rb") as index:
-            fingerprint = make_fingerprint(model, data, index.read())
-        _write_file(os.path.join(directory, FINGERPRINT_PB), serialize(fingerprint))
-        _write_file(os.path.join(directory, SAVED_MODEL_PB), data)
-
     recover(export_dir)
-    publish_directory(export_dir, build)
+    publish_directory(
+        export_dir,
+        lambda path: _write(path, model, data, assets, [*encoded.tensors, state]),
+    )
+
+
+def _write(
+    directory: str,
+    model: SavedModel,
+    data: bytes,
+    assets: AssetFiles,
+    tensors: list[tuple[str, Any]],
+) -> None:
+    """Fills a directory with the files of a model; ``data`` are its canonical bytes."""
+    os.mkdir(os.path.join(directory, VARIABLES_DIRECTORY))
+    prefix = variables_prefix(directory)
+    write_bundle(prefix, tensors, fsync=False)
+    os.mkdir(os.path.join(directory, ASSETS_DIRECTORY))
+    assets.copy_to(os.path.join(directory, ASSETS_DIRECTORY))
+    with open(index_path(prefix), "rb") as index:
+        fingerprint = make_fingerprint(model, data, index.read())
+    _write_file(os.path.join(directory, FINGERPRINT_PB), serialize(fingerprint))
+    _write_file(os.path.join(directory, SAVED_MODEL_PB), data)
 
 
 def _signature_map(obj: Trackable, signatures: Any) -> SignatureMap:
@@ -167,7 +176,7 @@ def build_saved_model(
     main = MainGraph()
     main.add_state(graph, assets.assets)
     for asset_id, index in assets.indices.items():
-        main.tensors[asset_id] = main.asset_nodes[index]
+        main.tensors[asset_id] = main.tensors[id(assets.assets[index])]
     model = SavedModel(saved_model_schema_version=SCHEMA_VERSION)
     meta_graph = model.meta_graphs.add()
     for key, definition in main.add_signatures(signatures, functions).items():
