@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from savax.errors import (
-    CorruptSavedModelError,
     DataLossError,
     InvalidArgumentError,
     NotFoundError,
@@ -23,15 +22,13 @@ from savax.saved_model._reader import (
 )
 from savax.saved_model._signatures import SIGNATURES_ATTRIBUTE, SignatureMap
 from savax.saved_model._stored_fingerprint import check_fingerprint
-from savax.trackable import OBJECT_GRAPH_KEY, Trackable, Variable
-from savax.trackable.bundle import BundleReader
-from savax.trackable.checkpoint import decode_object_graph
-from savax.types._paths import VARIABLES_DIRECTORY, VARIABLES_FILENAME
+from savax.saved_model._values_import import restore_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from savax.protos import MetaGraphDef
+    from savax.trackable import Trackable
     from savax.types import PathLike
 
 _ATTEMPTS = 4  # to read a model that others replace at the same time
@@ -89,43 +86,15 @@ def _load_from(
         )
     objects = ObjectImporter(meta_graph, directory.path).import_objects()
     if not options.experimental_skip_checkpoint:
-        try:
-            _restore(objects, directory, options)
-        except NotFoundError as error:
-            raise NotFoundError(f"In the SavedModel {directory.path!r}: {error}") from error
+        restore_values(
+            objects,
+            meta_graph.object_graph_def,
+            directory,
+            partial=options.allow_partial_checkpoint,
+        )
     root = _finished_root(objects[0], meta_graph, options, objects)
     check_fingerprint(directory, model)
     return root
-
-
-def _restore(objects: list[Trackable], directory: ModelDirectory, options: LoadOptions) -> None:
-    """Gives Variables their values; the checkpoint numbers its nodes as the object graph does."""
-    prefix = f"{VARIABLES_DIRECTORY}/{VARIABLES_FILENAME}"
-    with BundleReader(prefix, dir_fd=directory.fd, contained=True) as reader:
-        if OBJECT_GRAPH_KEY not in reader:
-            raise CorruptSavedModelError(
-                f"The variables of {directory.path!r} have no object graph to restore them by."
-            )
-        stored = decode_object_graph(reader.read(OBJECT_GRAPH_KEY).item(), directory.path).nodes
-        keys: dict[str, list[Variable]] = {}
-        missing = []
-        for node_id, obj in enumerate(objects):
-            if not isinstance(obj, Variable):
-                continue
-            attributes = stored[node_id].attributes if node_id < len(stored) else ()
-            found = [a.checkpoint_key for a in attributes if a.checkpoint_key in reader]
-            if found:
-                keys.setdefault(found[0], []).append(obj)
-            else:
-                missing.append(f"{obj.name!r} (node {node_id})")
-        if missing and not options.allow_partial_checkpoint:
-            raise CorruptSavedModelError(
-                f"The checkpoint of {directory.path!r} has no values for {', '.join(missing)}. "
-                "LoadOptions(allow_partial_checkpoint=True) leaves them without."
-            )
-        for key, value in reader.read_many(sorted(keys)):
-            for variable in keys[key]:
-                variable._set_host_value(value)
 
 
 def _finished_root(

@@ -15,6 +15,7 @@ from savax.trackable import (
     Asset,
     Constant,
     ObjectGraph,
+    SlotOwner,
     Trackable,
     TrackedDict,
     TrackedList,
@@ -47,6 +48,8 @@ _IDENTIFIERS: tuple[tuple[type, str], ...] = (
     (TrackedDict, "trackable_dict_wrapper"),
     (TrackedOrderedDict, "trackable_dict_wrapper"),
     (TrackedTuple, "trackable_tuple_wrapper"),
+    # Of the user objects that TensorFlow revives, the one that takes slot variables.
+    (SlotOwner, "tf_deprecated_optimizer"),
 )
 GENERIC_USER_OBJECT = "_generic_user_object"
 

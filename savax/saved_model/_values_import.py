@@ -1,0 +1,139 @@
+"""The values of a loaded model's Variables, from the checkpoint inside its directory."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from savax.errors import (
+    CorruptBundleError,
+    CorruptSavedModelError,
+    InvalidArgumentError,
+    NotFoundError,
+    ResourceLimitError,
+    UnsafePathError,
+)
+from savax.trackable import OBJECT_GRAPH_KEY, VARIABLE_VALUE, Variable
+from savax.trackable.bundle import BundleReader
+from savax.trackable.checkpoint import decode_object_graph
+from savax.types._paths import VARIABLES_DIRECTORY, VARIABLES_FILENAME
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from savax.protos import SavedObjectGraph, TrackableObjectGraph
+    from savax.saved_model._reader import ModelDirectory
+    from savax.trackable import Trackable
+
+_PREFIX = f"{VARIABLES_DIRECTORY}/{VARIABLES_FILENAME}"
+
+
+def restore_values(
+    objects: Sequence[Trackable],
+    graph: SavedObjectGraph,
+    directory: ModelDirectory,
+    *,
+    partial: bool,
+) -> None:
+    """Gives Variables the values that the model's checkpoint has for them.
+
+    Args:
+      objects: the object of each node.
+      graph: the object graph that they were made from.
+      directory: of the model.
+      partial: whether Variables may stay without a value.
+
+    Raises:
+      NotFoundError: there is no checkpoint.
+      CorruptSavedModelError: it doesn't belong to the model.
+      CorruptBundleError: it is damaged.
+    """
+    try:
+        with BundleReader(_PREFIX, dir_fd=directory.fd, contained=True) as reader:
+            _restore_from(reader, objects, graph, directory.path, partial=partial)
+    except (NotFoundError, CorruptBundleError, ResourceLimitError, UnsafePathError) as error:
+        raise type(error)(f"In the SavedModel {directory.path!r}: {error}") from error
+
+
+def _restore_from(
+    reader: BundleReader,
+    objects: Sequence[Trackable],
+    graph: SavedObjectGraph,
+    path: str,
+    *,
+    partial: bool,
+) -> None:
+    if OBJECT_GRAPH_KEY not in reader:
+        raise CorruptSavedModelError(
+            f"The variables of {path!r} have no object graph to restore them by."
+        )
+    encoded = reader.read(OBJECT_GRAPH_KEY)
+    if encoded.dtype != object or encoded.shape:
+        raise CorruptSavedModelError(f"The object graph of the variables of {path!r} is no string.")
+    stored = decode_object_graph(encoded.item(), path)
+    stored_ids = _matched_nodes(graph, stored)
+    keys: dict[str, list[Variable]] = {}
+    missing = []
+    for node_id, obj in enumerate(objects):
+        if not isinstance(obj, Variable):
+            continue
+        key = _key_of(stored, stored_ids.get(node_id))
+        if key is not None and key in reader:
+            keys.setdefault(key, []).append(obj)
+        else:
+            missing.append(f"{obj.name!r} (node {node_id})")
+    if missing and not partial:
+        raise CorruptSavedModelError(
+            f"The checkpoint of {path!r} has no values for {', '.join(missing[:20])}"
+            f"{', ...' if len(missing) > 20 else ''}. "
+            "LoadOptions(allow_partial_checkpoint=True) leaves them without."
+        )
+    for key, value in reader.read_many(sorted(keys)):
+        for variable in keys[key]:
+            try:
+                variable._set_host_value(value)
+            except InvalidArgumentError as error:
+                raise CorruptSavedModelError(
+                    f"The checkpoint of {path!r} doesn't fit the model: {error}"
+                ) from error
+
+
+def _matched_nodes(graph: SavedObjectGraph, stored: TrackableObjectGraph) -> dict[int, int]:
+    """Returns for nodes of the model those of its checkpoint, found by the names of edges.
+
+    Both number their nodes alike when they are saved together, but a checkpoint that somebody put
+    in the place of the first may number them otherwise.
+    """
+    count = len(stored.nodes)
+    matched = {0: 0} if count else {}
+    pending = deque(matched)
+    while pending:
+        node_id = pending.popleft()
+        stored_children = {
+            child.local_name: child.node_id for child in stored.nodes[matched[node_id]].children
+        }
+        for child in graph.nodes[node_id].children:
+            stored_id = stored_children.get(child.local_name, -1)
+            if child.node_id not in matched and 0 <= stored_id < count:
+                matched[child.node_id] = stored_id
+                pending.append(child.node_id)
+    for node_id, stored_id in list(matched.items()):
+        stored_slots = {
+            (slot.original_variable_node_id, slot.slot_name): slot.slot_variable_node_id
+            for slot in stored.nodes[stored_id].slot_variables
+        }
+        for slot in graph.nodes[node_id].slot_variables:
+            original = matched.get(slot.original_variable_node_id, -1)
+            stored_slot = stored_slots.get((original, slot.slot_name), -1)
+            if 0 <= stored_slot < count:
+                matched.setdefault(slot.slot_variable_node_id, stored_slot)
+    return matched
+
+
+def _key_of(stored: TrackableObjectGraph, stored_id: int | None) -> str | None:
+    if stored_id is None:
+        return None
+    for attribute in stored.nodes[stored_id].attributes:
+        if attribute.name == VARIABLE_VALUE:
+            return attribute.checkpoint_key
+    return None
