@@ -108,7 +108,7 @@ def cache_key(flat: FlatArguments, spec: FunctionSpec) -> Hashable:
             alias = variables.setdefault(id(leaf), len(variables))
             keys.append(("variable", leaf.dtype.name, leaf.shape, alias))
         elif isinstance(leaf, TensorSpec):
-            keys.append((leaf.dtype.name, leaf.dims))
+            keys.append((leaf.dtype.name, leaf.dims, leaf.name))
         elif i in tensors:
             keys.append((str(leaf.dtype), leaf.shape))
         else:

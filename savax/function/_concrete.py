@@ -196,7 +196,8 @@ class ConcreteFunction(FunctionLike):
         if not is_tensor:
             return [] if convert else [f"A tensor {want} is wanted, got {given!r}."]
         spec = tensor_spec_of(given)
-        return [] if want.is_compatible_with(spec) else [f"{want} is wanted, got {spec}."]
+        fits = spec.is_subtype_of(want) and spec.name in (None, want.name)
+        return [] if fits else [f"{want} is wanted, got {spec}."]
 
     def _signature(self) -> Canonical:
         return self.structured_input_signature

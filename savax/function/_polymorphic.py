@@ -90,8 +90,8 @@ class Function(FunctionLike):
         """
         with self._lock:
             while self._inlined and current_frame() is None:
-                _, flat = self._inlined.popitem()
-                self._concrete_for(flat)
+                # The first ones come from the trace with unknown dims, and serve the others too.
+                self._concrete_for(self._inlined.pop(next(iter(self._inlined))))
         return tuple(self._concrete_functions)
 
     def experimental_get_tracing_count(self) -> int:

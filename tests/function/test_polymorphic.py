@@ -334,8 +334,8 @@ def test_functions_call_functions() -> None:
         return inner(x) + inner(x[:1])
 
     np.testing.assert_array_equal(outer([1, 2]), [4, 6])
-    shapes = sorted(str(c.inputs[0].shape) for c in inner.concrete_functions)
-    assert len(shapes) == 2
+    # Both calls, and those at known sizes, are served by the first, of an unknown size.
+    assert [c.inputs[0].shape for c in inner.concrete_functions] == [(None,)]
 
 
 def test_variables_may_be_created_on_the_first_call() -> None:
@@ -465,3 +465,14 @@ def test_errors_show_wanted_and_given() -> None:
         concrete(np.ones((2,), np.float32), np.ones((3,), np.int32))
     assert "wanted: (float32[2])" in str(caught.value)
     assert "given:  (float32[2], int32[3])" in str(caught.value)
+
+
+def test_a_spec_is_not_served_by_a_narrower_trace_or_another_name() -> None:
+    double, _ = counting()
+    double(np.ones((0, 3), np.float32))
+    general = double.get_concrete_function(TensorSpec([None, 3], name="inp"))
+    assert general.inputs == (TensorSpec([None, 3], name="inp"),)
+    assert general(inp=np.ones((2, 3), np.float32)).shape == (2, 3)
+    again = double.get_concrete_function(TensorSpec([None, 3], name="other"))
+    assert again.argument_names == ("other",)
+    assert double.get_concrete_function(TensorSpec([None, 3])) is general
