@@ -1,18 +1,13 @@
 """Speed of checkpoint files against plain file I/O and other formats.
 
-    python benchmarks/bundle_io.py              # 256 MiB, then 100,000 small tensors
-    python benchmarks/bundle_io.py --large      # 4 GiB as well
-
 Cases run in one process, in random order within each repeat, with the files deleted and the disk
-synced between them, and the page cache warm. The tables show medians, and ratios to plain writes
-or reads of the same bytes: above 1 is faster than those. TensorFlow and safetensors take part if
-they are installed. TensorFlow builds a kernel at the first call with a list of tensors, which takes
-many seconds for 100,000 of them: that call is the maximum of its row.
+synced between them, and the page cache warm. TensorFlow and safetensors take part if they are
+installed. TensorFlow builds a kernel at the first call with a list of tensors, which takes many
+seconds for 100,000 of them: the medians leave that call out.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import shutil
@@ -26,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
+from benchmarks._rows import Options, Row, run_alone
 from savax.trackable.bundle import BundleReader, write_bundle
 
 try:
@@ -195,13 +191,13 @@ def timed(case: Case, path: str, tensors: Tensors) -> float:
     return elapsed
 
 
-def measure(
+def measure_cases(
     cases: dict[str, Case] | dict[str, tuple[Case, Case]], tensors: Tensors, repeats: int
 ) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(repeats):
         for name in random.sample(list(cases), len(cases)):
-            folder = tempfile.mkdtemp(dir=".", prefix="bundle_io-")
+            folder = tempfile.mkdtemp(prefix="bundle_io-")
             path = os.path.join(folder, "x")
             case = cases[name]
             try:
@@ -217,28 +213,39 @@ def measure(
     return times
 
 
-def print_table(title: str, times: dict[str, list[float]], size_bytes: int) -> None:
-    """Prints medians, and ratios to the first case that is fsynced or not as the case is."""
+def compared(
+    what: str, ours: str, theirs: str, goal: float, times: dict[str, list[float]]
+) -> list[Row]:
+    """Returns a row for two cases, or none if the peer didn't take part."""
+    if theirs not in times:
+        return []
     medians = {name: statistics.median(values) for name, values in times.items()}
-    print(f"\n| {title} | median ms | MB/s | min-max ms | ratio | to |")
-    print("|---|---|---|---|---|---|")
-    for name, median in medians.items():
-        base = next(other for other in medians if ("fsync" in other) == ("fsync" in name))
-        values = times[name]
-        print(
-            f"| {name} | {median * 1e3:.1f} | {size_bytes / median / 1e6:.0f} "
-            f"| {min(values) * 1e3:.1f}-{max(values) * 1e3:.1f} "
-            f"| {medians[base] / median:.2f} | {base} |"
-        )
+    label = {"savax": what}.get(ours, f"{what} ({ours.removeprefix('savax').strip(' ,')})")
+    return [Row(label, theirs, medians[ours], medians[theirs], goal)]
 
 
-def run(title: str, tensors: Tensors, small: bool, repeats: int) -> None:
-    size_bytes = sum(tensor.nbytes for tensor in tensors.values())
-    writes = small_write_cases(tensors) if small else write_cases(tensors)
-    print_table(f"write {title}", measure(writes, tensors, repeats), size_bytes)
-    del writes
-    reads = small_read_cases(tensors) if small else read_cases(tensors)
-    print_table(f"read {title}", measure(reads, tensors, repeats), size_bytes)
+def large_rows(title: str, tensors: Tensors, repeats: int) -> list[Row]:
+    writes = measure_cases(write_cases(tensors), tensors, repeats)
+    reads = measure_cases(read_cases(tensors), tensors, repeats)
+    write, read = f"write {title}", f"read and verify {title}"
+    return [
+        *compared(write, "savax", "os.write", 1 / 0.9, writes),
+        *compared(write, "savax + fsync", "os.write + fsync", 1 / 0.9, writes),
+        *compared(write, "savax", "TensorFlow SaveV2", 1 / 1.8, writes),
+        *compared(write, "savax", "safetensors", 1.0, writes),
+        *compared(read, "savax", "readinto fresh memory", 1.0, reads),
+        *compared(read, "savax", "TensorFlow RestoreV2", 1 / 1.4, reads),
+        *compared(read, "savax", "safetensors", 1.0, reads),
+    ]
+
+
+def small_rows(title: str, tensors: Tensors, repeats: int) -> list[Row]:
+    writes = measure_cases(small_write_cases(tensors), tensors, repeats)
+    reads = measure_cases(small_read_cases(tensors), tensors, repeats)
+    return [
+        *compared(f"write {title}", "savax", "TensorFlow SaveV2", 0.1, writes),
+        *compared(f"read {title}", "savax", "TensorFlow RestoreV2", 0.1, reads),
+    ]
 
 
 def big_tensors(count: int, size_bytes: int) -> Tensors:
@@ -256,20 +263,15 @@ def small_tensors(count: int) -> Tensors:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--large", action="store_true", help="also 4 GiB; needs 12 GiB of memory")
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--small-count", type=int, default=100_000)
-    parser.add_argument("--no-small", action="store_true", help="leave out the small tensors")
-    options = parser.parse_args()
-    run("16 x 16 MiB", big_tensors(16, 16 << 20), small=False, repeats=options.repeats)
+def measure(options: Options) -> list[Row]:
+    repeats = options.repeats(7)
+    rows = large_rows("16 x 16 MiB", big_tensors(16, 16 << 20), repeats)
     if options.large:
-        run("16 x 256 MiB", big_tensors(16, 256 << 20), small=False, repeats=3)
-    if not options.no_small:
-        title = f"{options.small_count} x 16 bytes"
-        run(title, small_tensors(options.small_count), small=True, repeats=3)
+        rows += large_rows("16 x 256 MiB", big_tensors(16, 256 << 20), min(3, repeats))
+    if not options.quick:
+        rows += small_rows("100,000 x 16 bytes", small_tensors(100_000), 3)
+    return rows
 
 
 if __name__ == "__main__":
-    main()
+    run_alone("bundle_io", measure)

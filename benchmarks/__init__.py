@@ -1,0 +1,1 @@
+"""What savax costs, against the best peer on the same machine: ``python -m benchmarks``."""
