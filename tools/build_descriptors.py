@@ -7,6 +7,7 @@ Run it after a change of a .proto file (needs grpcio-tools):
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +20,7 @@ from google.protobuf.descriptor_pb2 import (
     FieldDescriptorProto,
     FileDescriptorSet,
 )
-from grpc_tools import protoc
+
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,9 +65,9 @@ def compile_schema(schema: Path) -> FileDescriptorSet:
     google = Path(grpc_tools.__file__).parent / "_proto"
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "set.binpb")
-        arguments = ["protoc", f"-I{schema}", f"-I{google}", f"--descriptor_set_out={out}", *names]
-        if protoc.main(arguments) != 0:
-            raise SystemExit("protoc failed")
+        # A process of its own: the compiler's library and TensorFlow's don't bear each other.
+        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{schema}", f"-I{google}"]
+        subprocess.run([*command, f"--descriptor_set_out={out}", *names], check=True)
         compiled = FileDescriptorSet.FromString(out.read_bytes())
     files = {file.name: file for file in compiled.file}
     result = FileDescriptorSet()
