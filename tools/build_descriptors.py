@@ -21,7 +21,6 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
