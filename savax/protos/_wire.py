@@ -136,16 +136,18 @@ def _sort_maps(
     maps: dict[int, list[tuple[int, int, Any]]] = {}
     for number, field_start, value_start, field_end in _scan(data, start, end):
         field = fields.get(number)
-        if field is None or field.message_type is None:
-            continue
+        if field is None or field.message_type is None or data[field_start] & 7 != _BYTES:
+            continue  # in the last case an unknown field with the number of a known one
         _sort_maps(field.message_type, data, value_start, field_end, finder)
         if _is_map_entry(field.message_type):
             key = _entry_key(data, value_start, field_end)
             maps.setdefault(number, []).append((field_start, field_end, key))
-    for entries in maps.values():  # the entries of one map are contiguous
+    for entries in maps.values():
         first, last = entries[0][0], entries[-1][1]
         entries.sort(key=lambda entry: entry[2])
-        data[first:last] = b"".join(bytes(data[a:b]) for a, b, _ in entries)
+        joined = b"".join(bytes(data[a:b]) for a, b, _ in entries)
+        if len(joined) == last - first:  # else some entries are unknown fields, which come last
+            data[first:last] = joined
 
 
 def _scan(data: bytearray, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
@@ -168,16 +170,19 @@ def _scan(data: bytearray, start: int, end: int) -> Iterator[tuple[int, int, int
         yield tag >> 3, field_start, value_start, position
 
 
-def _entry_key(data: bytearray, start: int, end: int) -> int | bytes:
-    """Returns the key of a map entry; the schema has string and unsigned keys only."""
+def _entry_key(data: bytearray, start: int, end: int) -> tuple[int, bytes]:
+    """Returns the key of a map entry as what sorts numbers and strings alike.
+
+    The schema has string and unsigned keys only. An entry without a key is an unknown field.
+    """
     for number, tag_start, value_start, value_end in _scan(data, start, end):
         if number == 1:
             wire_type = data[tag_start] & 7
             if wire_type == _VARINT:
-                return _varint(data, value_start)[0]
+                return _varint(data, value_start)[0], b""
             raw = bytes(data[value_start:value_end])
-            return raw if wire_type == _BYTES else int.from_bytes(raw, "little")
-    raise AssertionError("serialized map entries have a key")
+            return (0, raw) if wire_type == _BYTES else (int.from_bytes(raw, "little"), b"")
+    return 0, b""
 
 
 def _varint(data: bytearray, position: int) -> tuple[int, int]:
