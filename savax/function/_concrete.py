@@ -159,7 +159,8 @@ class ConcreteFunction(FunctionLike):
             problems = [str(error)]
         else:
             if not problems:
-                return [flat.leaves[i] for i in self._wanted.tensors]
+                leaves = self._aligned(flat).leaves
+                return [leaves[i] for i in self._wanted.tensors]
         values = self._bind_flat(args, kwargs)
         if values is not None:
             return values
@@ -174,13 +175,25 @@ class ConcreteFunction(FunctionLike):
             return None
         return [*args, *(kwargs[name] for name in names[len(args) :])]
 
+    def _aligned(self, flat: FlatArguments) -> FlatArguments:
+        """Returns a call with the lists of numbers that stand for tensors as single leaves."""
+        wanted: Any = self._wanted.treedef
+        if flat.treedef == wanted:
+            return flat
+        call = jax.tree.unflatten(flat.treedef, flat.leaves)
+        try:
+            leaves = wanted.flatten_up_to(call)
+        except (ValueError, TypeError):
+            return flat
+        arrays = tuple(i for i, leaf in enumerate(leaves) if is_array(leaf))
+        return FlatArguments(wanted, leaves, arrays)
+
     def _differences(self, flat: FlatArguments, *, convert: bool) -> list[str]:
         wanted = self._wanted
+        if convert:
+            flat = self._aligned(flat)
         if flat.treedef != wanted.treedef:
-            if convert and len(flat.leaves) != len(wanted.leaves):
-                flat = _lists_as_tensors(flat, wanted)
-            if flat.treedef != wanted.treedef:
-                return ["The arguments have another structure."]
+            return ["The arguments have another structure."]
         problems = []
         tensors, given_tensors = set(wanted.tensors), set(flat.tensors)
         for i, (want, given) in enumerate(zip(wanted.leaves, flat.leaves, strict=True)):
@@ -216,17 +229,6 @@ class ConcreteFunction(FunctionLike):
     def __repr__(self) -> str:
         result = jax.tree.map(_short_spec, self.structured_outputs)
         return f"<ConcreteFunction {self.name}{describe_call(self._signature())} -> {result}>"
-
-
-def _lists_as_tensors(flat: FlatArguments, wanted: FlatArguments) -> FlatArguments:
-    """Returns the call with the lists of numbers that stand for tensors as single leaves."""
-    call = jax.tree.unflatten(flat.treedef, flat.leaves)
-    try:
-        leaves = wanted.treedef.flatten_up_to(call)
-    except (ValueError, TypeError):
-        return flat
-    arrays = tuple(i for i, leaf in enumerate(leaves) if is_array(leaf))
-    return FlatArguments(wanted.treedef, leaves, arrays)
 
 
 def describe_call(call: Canonical) -> str:
