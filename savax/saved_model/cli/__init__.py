@@ -11,8 +11,10 @@ from typing import TypeAlias
 
 from savax._version import __version__
 from savax.errors import SavaxError
-from savax.saved_model.cli._render import printable, render_json, render_text
+from savax.saved_model.cli._checkpoint import Outcome, add_checkpoint_commands
+from savax.saved_model.cli._render import render_text
 from savax.saved_model.cli._show import collect_model
+from savax.saved_model.cli._tables import printable, to_json
 
 __all__ = ["main"]
 
@@ -20,7 +22,7 @@ __all__ = ["main"]
 _EXIT_FAILED = 1
 _EXIT_PIPE = 141  # 128 + SIGPIPE, as shells report it
 
-_Command: TypeAlias = Callable[[argparse.Namespace], str]
+_Command: TypeAlias = Callable[[argparse.Namespace], Outcome]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
       arguments: without the program's name; by default those of this process.
 
     Returns:
-      The exit code: 0, or 1 after an error, which is one line on stderr.
+      The exit code: 0; 1 after an error, which is one line on stderr. Commands that answer a
+      question have 1 for no, and 2 after an error.
 
     Raises:
       SystemExit: wrong arguments (code 2), or help was asked for.
@@ -41,15 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names in any script, on any terminal
     try:
-        print(command(parsed), flush=True)
+        outcome = command(parsed)
+        print(outcome.text, flush=True)
     except BrokenPipeError:
         # The reader went away (``| head``); leave nothing that is flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _EXIT_PIPE
     except (SavaxError, OSError) as error:
         print(f"savax: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
-        return _EXIT_FAILED
-    return 0
+        error_code: int = parsed.error_code
+        return error_code
+    return outcome.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="savax", description="SavedModels and TensorFlow checkpoints, without TensorFlow."
     )
     parser.add_argument("--version", action="version", version=f"savax {__version__}")
+    parser.set_defaults(error_code=_EXIT_FAILED)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     show = commands.add_parser(
         "show",
@@ -69,12 +75,14 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--all", action="store_true", help="also every object and operation")
     show.add_argument("--json", action="store_true", help="everything, for other programs")
     show.set_defaults(command=_show)
+    add_checkpoint_commands(commands)
     return parser
 
 
-def _show(parsed: argparse.Namespace) -> str:
+def _show(parsed: argparse.Namespace) -> Outcome:
     tags = None if parsed.tags is None else [tag for tag in parsed.tags.split(",") if tag]
     model = collect_model(parsed.directory, tags, parsed.signature)
     if parsed.json:
-        return render_json(model)
-    return render_text(model, signatures_only=parsed.signature is not None, everything=parsed.all)
+        return Outcome(to_json(model))
+    signatures_only = parsed.signature is not None
+    return Outcome(render_text(model, signatures_only=signatures_only, everything=parsed.all))

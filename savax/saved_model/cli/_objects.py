@@ -1,4 +1,4 @@
-"""The object graph of a model, as plain data."""
+"""The object graph of a model, as plain data; and the paths of nodes of any object graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from savax.types import as_dtype
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from savax.protos import MetaGraphDef, NodeDef, SavedObject, SavedObjectGraph, SavedVariable
+    from savax.protos import (
+        MetaGraphDef,
+        NodeDef,
+        SavedObject,
+        SavedObjectGraph,
+        SavedVariable,
+    )
+    from savax.trackable.checkpoint._stored_graph import StoredGraph
 
 # User objects that have a meaning to Python, by the identifier in the file.
 _USER_OBJECTS = {
@@ -46,7 +53,7 @@ class ObjectReport:
     children: dict[str, str]
 
 
-def node_paths(objects: SavedObjectGraph) -> dict[int, str]:
+def node_paths(objects: SavedObjectGraph | StoredGraph) -> dict[int, str]:
     """Returns the shortest path of each node that the root reaches, breadth first.
 
     Raises:

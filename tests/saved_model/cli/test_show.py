@@ -14,7 +14,7 @@ import pytest
 import savax as sx
 from savax.protos import SavedModel
 from savax.saved_model.cli import main
-from savax.saved_model.cli._render import size_text
+from savax.saved_model.cli._tables import size_text
 from savax.saved_model.cli._values import dtype_name, example_call, value_text
 
 if TYPE_CHECKING:
