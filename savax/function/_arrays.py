@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from savax.errors import InvalidArgumentError
@@ -101,14 +100,20 @@ def current_value(capture: Variable | Constant) -> Any:
     return frame.read(capture)
 
 
-def _to_jax(value: Any) -> Any:
-    """Returns a host array as a JAX array; the same object if JAX would change its dtype."""
+def device_array(value: Any) -> Any:
+    """Returns a host array as a JAX array; the same object if JAX would change its dtype.
+
+    JAX may share the memory of a read-only array, which nobody may change then.
+    """
     dtype = np.dtype(value.dtype)
     if dtype.kind in "OSUT" or jax.dtypes.canonicalize_dtype(dtype) != dtype:
         return value
-    # Also inside a trace the result is a real array, since Variables keep it.
+    if value.flags.writeable:
+        value = value.copy()
+    # Also inside a trace the result is a real array, since Variables keep it. Unlike jnp.asarray,
+    # device_put compiles no program for each shape, and copies no aligned memory on CPUs.
     with jax.core.eval_context():
-        return jnp.asarray(value)
+        return jax.device_put(value)
 
 
 def _flatten_variable(variable: Variable) -> tuple[tuple[Any], None]:
@@ -144,7 +149,7 @@ def _tracked_ordered(keys: tuple[Any, ...], children: tuple[Any, ...]) -> Tracke
     return TrackedOrderedDict(zip(keys, children, strict=True))
 
 
-set_array_converter(_to_jax)
+set_array_converter(device_array)
 set_tracer_check(is_tracer)
 # One-way: a Variable is the pytree of its value, and what comes back is the value. So JAX
 # functions take Variables, and none of them can make a second Variable of the same identity.

@@ -16,6 +16,7 @@ from savax.errors import (
     TracingError,
     VariableWriteError,
 )
+from savax.function._arrays import device_array
 from savax.function.evaluation._carry import can_be_array
 from savax.function.evaluation._plan import Plan, PlanLibrary
 from savax.function.evaluation._plan_values import NeedsValue, ResourceHandle, array_value
@@ -110,7 +111,10 @@ class _Program:
         for position, capture in enumerate(captures):
             self._bind(position, capture)
         self._num_values = len(self._reads)
-        self._large = [array for _, array in self._arrays]
+        self._large = [
+            device_array(array) if isinstance(array, np.ndarray) else array
+            for _, array in self._arrays
+        ]
         self._jitted = jax.jit(self._compute)
         self._runner = SegmentRunner(library)
         self._needs_values = plan.has_strings
