@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from savax.trackable.checkpoint import (
     Checkpoint,
+    CheckpointManager,
     CheckpointOptions,
     get_checkpoint_state,
     latest_checkpoint,
@@ -14,6 +15,7 @@ from savax.trackable.checkpoint import (
 
 __all__ = [
     "Checkpoint",
+    "CheckpointManager",
     "CheckpointOptions",
     "get_checkpoint_state",
     "latest_checkpoint",

@@ -219,12 +219,14 @@ def publish_bundle(
                 os.unlink(os.path.join(parent, stale))
 
 
-def delete_bundle(prefix: PathLike, *, fsync: bool = True) -> None:
+def delete_bundle(prefix: PathLike, *, fsync: bool = True, missing_ok: bool = False) -> None:
     """Deletes a bundle: first its index, so that nobody meets half of it, then its data files.
 
     Args:
       prefix: path of the bundle without suffixes.
       fsync: whether to wait until the changes are on disk.
+      missing_ok: whether it may have been deleted already, or by halves; data files that were left
+        without an index are deleted then.
 
     Raises:
       NotFoundError: there is no such bundle.
@@ -233,13 +235,15 @@ def delete_bundle(prefix: PathLike, *, fsync: bool = True) -> None:
     parent, name = os.path.split(prefix)
     try:
         with _locked_directory(parent or ".") as parent_fd:
-            os.unlink(index_path(prefix))
+            with contextlib.suppress(*((FileNotFoundError,) if missing_ok else ())):
+                os.unlink(index_path(prefix))
             if fsync:
                 os.fsync(parent_fd)
             for stale in _existing_shards(parent, name):
                 os.unlink(os.path.join(parent, stale))
     except FileNotFoundError as error:
-        raise NotFoundError(f"There is no checkpoint {prefix!r} to delete.") from error
+        if not missing_ok:
+            raise NotFoundError(f"There is no checkpoint {prefix!r} to delete.") from error
 
 
 def _existing_shards(parent: str, name: str) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from savax.trackable.checkpoint._checkpoint import Checkpoint
+from savax.trackable.checkpoint._manager import CheckpointManager
 from savax.trackable.checkpoint._object_graph_codec import (
     EncodedObjectGraph,
     decode_object_graph,
@@ -32,6 +33,7 @@ from savax.trackable.checkpoint._status import (
 __all__ = [
     "Checkpoint",
     "CheckpointLoadStatus",
+    "CheckpointManager",
     "CheckpointOptions",
     "CheckpointReader",
     "EncodedObjectGraph",

@@ -136,17 +136,25 @@ class Checkpoint(AutoTrackable):
         Raises:
           TrackingError: see ``write``. The counter is as before then.
         """
+        prefix = self._write_numbered(os.fspath(file_prefix), None, options)
+        write_checkpoint_state(os.path.dirname(prefix) or os.curdir, [prefix])
+        return prefix
+
+    def _write_numbered(
+        self, file_prefix: str, number: int | None, options: CheckpointOptions | None
+    ) -> str:
+        """Counts and writes a checkpoint, numbered by the counter unless a number is given."""
         _refuse_in_trace("saved")
         counter = self.save_counter
         before = counter._host_value()
         counter.assign_add(1)
         try:
-            prefix = self.write(f"{os.fspath(file_prefix)}-{int(counter)}", options)
+            return self.write(
+                f"{file_prefix}-{int(counter) if number is None else number}", options
+            )
         except BaseException:
             counter._set_host_value(before)
             raise
-        write_checkpoint_state(os.path.dirname(prefix) or os.curdir, [prefix])
-        return prefix
 
     def read(self, save_path: PathLike, options: CheckpointOptions | None = None) -> LoadStatus:
         """Restores a checkpoint; unlike ``restore``, it makes no save counter.

@@ -66,12 +66,13 @@ def latest_checkpoint(checkpoint_dir: PathLike, latest_filename: str | None = No
     state = get_checkpoint_state(checkpoint_dir, latest_filename)
     if state is None or not os.path.isfile(index_path(state.model_checkpoint_path)):
         return None
-    path = os.path.join(os.fspath(checkpoint_dir), latest_filename or CHECKPOINT_STATE)
-    # As given, so that a relative directory gives a relative prefix.
-    relative = os.path.relpath(state.model_checkpoint_path, os.path.abspath(checkpoint_dir))
-    if relative.startswith(os.pardir):
-        return state.model_checkpoint_path
-    return os.path.join(os.path.dirname(path), relative)
+    return path_as_given(state.model_checkpoint_path, checkpoint_dir)
+
+
+def path_as_given(path: str, directory: PathLike) -> str:
+    """Returns an absolute path, relative if it is inside a directory that was given so."""
+    relative = os.path.relpath(path, os.path.abspath(directory))
+    return path if relative.startswith(os.pardir) else os.path.join(os.fspath(directory), relative)
 
 
 def write_checkpoint_state(

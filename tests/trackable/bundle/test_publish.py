@@ -292,3 +292,12 @@ def test_replace_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         replace_file(path, b"four")
     assert path.read_bytes() == b"three"
     assert names(tmp_path) == ["checkpoint"]
+
+
+def test_a_deletion_that_was_interrupted_can_be_finished(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "x", [("a", np.ones(2))])
+    (tmp_path / "x.index").unlink()
+    delete_bundle(tmp_path / "x", missing_ok=True)
+    assert not os.listdir(tmp_path)
+    delete_bundle(tmp_path / "x", missing_ok=True)
+    delete_bundle(tmp_path / "no" / "x", missing_ok=True)
