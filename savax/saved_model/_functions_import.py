@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax
+
 from savax.errors import CorruptSavedModelError
 from savax.function import ConcreteFunction, FunctionSpec, LoadedBody, PlanLibrary
 from savax.protos import FunctionSpec as FunctionSpecProto
@@ -12,8 +14,10 @@ from savax.protos import (
     SavedBareConcreteFunction,
     SavedConcreteFunction,
     SavedObjectGraph,
+    TypeSpecValue,
     decode_structure,
 )
+from savax.types import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,6 +84,13 @@ class FunctionImporter:
         names = [arg.name for arg in definition.signature.input_arg][: max(count, 0)]
         if bare is not None and len(bare.argument_keywords) == len(names):
             names = list(bare.argument_keywords)
+        leaves = jax.tree.leaves(structured)
+        is_plain = not any(isinstance(leaf, TypeSpecValue) for leaf in leaves)
+        if is_plain and sum(isinstance(leaf, TensorSpec) for leaf in leaves) != count:
+            raise CorruptSavedModelError(
+                f"The function {name!r} takes {len(definition.signature.input_arg)} tensors, which "
+                f"aren't those of its signature and its {len(captures)} captures."
+            )
         outputs = decode_structure(signature.output_signature)
         body = LoadedBody(name, self._library, captures)
         return ConcreteFunction(body, spec, _as_call(structured), outputs, names)

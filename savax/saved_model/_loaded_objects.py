@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from savax.errors import UnsupportedError
 from savax.trackable import AutoTrackable, SlotOwner, Trackable
 
 
@@ -11,7 +12,16 @@ class LoadedObject(AutoTrackable):
     """An object of a loaded model, with the attributes and functions that it was saved with."""
 
     def add_child(self, name: str, value: Trackable) -> None:
-        """Sets an attribute and tracks it under its name."""
+        """Sets an attribute and tracks it under its name.
+
+        Raises:
+          UnsupportedError: the attribute would replace a part of every object.
+        """
+        if name in _RESERVED:
+            raise UnsupportedError(
+                f"An object of the model has an attribute {name!r}, which loaded objects need for "
+                "themselves."
+            )
         setattr(self, name, value)
 
     def set_untracked(self, name: str, value: Any) -> None:
@@ -46,3 +56,7 @@ class LoadedResource(LoadedObject):
     def __init__(self, device: str, registered_name: str) -> None:
         self.set_untracked("device", device)
         self.set_untracked("registered_name", registered_name)
+
+
+# ``__call__`` is what makes an object callable.
+_RESERVED = frozenset({*dir(LoadedSlotOwner), *dir(LoadedSlotOwner())} - {"__call__"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -189,8 +188,9 @@ class ObjectImporter:
         files = self.meta_graph.asset_file_def
         if not 0 <= index < len(files):
             raise CorruptSavedModelError(f"There is no asset file {index}.")
-        folder = os.path.join(self.export_dir, ASSETS_DIRECTORY)
-        return Asset(contained_path(folder, files[index].filename, "asset file"))
+        name = files[index].filename
+        folder = contained_path(self.export_dir, ASSETS_DIRECTORY, "assets folder")
+        return Asset(contained_path(folder, name, "asset file"))
 
     def revive_resource(self, saved: SavedObject) -> LoadedResource:
         """Returns a resource that the model's own functions create and fill."""

@@ -66,9 +66,10 @@ class ModelDirectory:
             raise UnsafePathError(
                 f"{self.path}/{name} can't be opened: {error.strerror}."
             ) from None
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            os.close(file)
+            raise UnsafePathError(f"{self.path}/{name} is no file.")
         with os.fdopen(file, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(file).st_mode):
-                raise UnsafePathError(f"{self.path}/{name} is no file.")
             return stream.read()
 
 

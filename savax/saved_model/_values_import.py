@@ -16,6 +16,7 @@ from savax.errors import (
 from savax.trackable import OBJECT_GRAPH_KEY, VARIABLE_VALUE, Variable
 from savax.trackable.bundle import BundleReader
 from savax.trackable.checkpoint import decode_object_graph
+from savax.types import contained_path, index_path
 from savax.types._paths import VARIABLES_DIRECTORY, VARIABLES_FILENAME
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def restore_values(
       NotFoundError: there is no checkpoint.
       CorruptSavedModelError: it doesn't belong to the model.
       CorruptBundleError: it is damaged.
+      UnsafePathError: links lead out of the directory.
     """
+    contained_path(directory.path, index_path(_PREFIX), "checkpoint")
     try:
         with BundleReader(_PREFIX, dir_fd=directory.fd, contained=True) as reader:
             _restore_from(reader, objects, graph, directory.path, partial=partial)
