@@ -65,7 +65,7 @@ class ManyWeights(sx.Module):
 def measure(options: Options) -> list[Row]:
     model, many = Product(), ManyWeights()
     x, w = jnp.ones((4, 4)), jnp.ones((4, 4))
-    ids, ids_host = jnp.arange(4), np.arange(4)
+    ids = np.arange(4)
     x1, x_host = jnp.ones(4), np.ones((4, 4), np.float32)
     model.without_signature(x)
     with tempfile.TemporaryDirectory() as directory:
@@ -93,7 +93,7 @@ def measure(options: Options) -> list[Row]:
         "loaded signature": lambda: signature(x=x),
         "loaded signature, numpy input": lambda: signature(x=x_host),
         "loaded signature, 100 Variables": lambda: signature_many(x=x1),
-        "loaded signature, int64 input": lambda: signature_lookup(ids=ids_host),
+        "loaded signature, int64 input": lambda: signature_lookup(ids=ids),
         "loaded method": lambda: loaded.of_any_batch(x),
         "function, fixed signature": lambda: model.of_fixed_batch(x),
         "function, batch None": lambda: model.of_any_batch(x),
