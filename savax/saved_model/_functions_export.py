@@ -68,6 +68,8 @@ def export_functions(concretes: Sequence[ConcreteFunction]) -> ExportedFunctions
             except UnsupportedError as error:
                 problems[f"In function {concrete.name!r}: {error}"] = None
                 kind = type(error)
+            else:
+                _write_jit_compile(library.functions[name], concrete.function_spec.jit_compile)
         elif isinstance(body, SignatureBody) and not problems:
             name = library.unique_name(f"__inference_{concrete.name}")
             names[id(concrete)] = name
@@ -75,6 +77,13 @@ def export_functions(concretes: Sequence[ConcreteFunction]) -> ExportedFunctions
     if problems:
         raise kind("\n".join(problems))
     return ExportedFunctions(library.functions, names)
+
+
+def _write_jit_compile(definition: FunctionDef, wanted: bool | None) -> None:
+    if wanted is not None:
+        definition.attr["_XlaMustCompile"].b = wanted
+    if wanted:
+        definition.attr["_noinline"].b = True  # what is compiled stays one function
 
 
 def _inner_first(concretes: Iterable[ConcreteFunction]) -> list[ConcreteFunction]:

@@ -28,6 +28,11 @@ class LoadedObject(AutoTrackable):
         """Sets an attribute that isn't saved."""
         object.__setattr__(self, name, value)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> LoadedObject:
+        raise UnsupportedError(
+            "A loaded model can't be copied, as its functions use its own Variables; load it again."
+        )
+
     def __repr__(self) -> str:
         names = ", ".join(self._edges)
         return f"<{type(self).__name__} with {names or 'nothing'}>"

@@ -273,6 +273,27 @@ def test_concrete_functions_as_attributes(tmp_path) -> None:
     assert list(ours.signatures) == ["serving_default"]
 
 
+@pytest.mark.parametrize("wish", [None, True, False])
+def test_jit_compile(wish, tmp_path) -> None:
+    for t, name in ((tf, "theirs"), (sv, "ours")):
+        module = t.Module()
+        spec = [t.TensorSpec([], t.float32)]
+        module.f = t.function(lambda x: x + 1, input_signature=spec, jit_compile=wish)
+        t.saved_model.save(module, str(tmp_path / name))
+    found = []
+    for name in ("theirs", "ours"):
+        data = (tmp_path / name / "saved_model.pb").read_bytes()
+        graph = parse(SavedModel, data, "").meta_graphs[0]
+        function = next(n for n in graph.object_graph_def.nodes if n.HasField("function")).function
+        definitions = {f.signature.name: f for f in graph.graph_def.library.function}
+        attrs = definitions[function.concrete_functions[0]].attr
+        kept = {key: attrs[key].b for key in ("_XlaMustCompile", "_noinline") if key in attrs}
+        found.append((kept, function.function_spec.jit_compile))
+        assert sv.saved_model.load(tmp_path / name).f.function_spec.jit_compile is wish
+        assert tf.saved_model.load(str(tmp_path / name)).f(tf.constant(1.0)) == 2
+    assert found[0] == found[1]
+
+
 def test_large_captured_arrays_are_stored_once(tmp_path) -> None:
     big = np.arange(150 * 150, dtype=np.float32).reshape(150, 150)
     module = sv.Module()
