@@ -20,7 +20,8 @@ __all__ = ["main"]
 
 # Exit codes beside 0; argparse has the second for wrong arguments.
 _EXIT_FAILED = 1
-_EXIT_PIPE = 141  # 128 + SIGPIPE, as shells report it
+_EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_EXIT_PIPE = 141  # 128 + SIGPIPE
 
 _Command: TypeAlias = Callable[[argparse.Namespace], Outcome]
 
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader went away (``| head``); leave nothing that is flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _EXIT_PIPE
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
     except (SavaxError, OSError) as error:
         print(f"savax: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         error_code: int = parsed.error_code
@@ -68,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "show",
         help="show what a SavedModel holds",
         description="Shows the signatures, functions and files of a SavedModel.",
+        epilog="Exit codes: 0, 1 after an error, 2 for wrong arguments.",
     )
     show.add_argument("directory", metavar="DIR", help="directory of the model")
     show.add_argument("--tags", metavar="TAG,...", help="only the graph with exactly these tags")

@@ -139,7 +139,13 @@ class _Comparison:
                 else:
                     num_equal += 1
                     num_within += pair.distance is not None and pair.distance.num_unequal > 0
-        graph_a, graph_b = self._graphs() if with_graph else (set(), set())
+        graph_a: set[str] = set()
+        graph_b: set[str] = set()
+        if with_graph:
+            try:
+                graph_a, graph_b = (set(relations(read_graph(reader))) for reader in (a, b))
+            except DataLossError as error:
+                unreadable.append(self._pair(OBJECT_GRAPH_KEY, problem=str(error)))
         return DiffReport(
             a=a.prefix,
             b=b.prefix,
@@ -155,18 +161,17 @@ class _Comparison:
         )
 
     def _compare(self, key: str) -> PairReport:
-        entries = self._a.entry(key), self._b.entry(key)
-        a, b = map(describe_entry, entries)
-        if a.shape != b.shape:
-            return PairReport(key, a, b, None)
+        if self._a.entry(key).shape != self._b.entry(key).shape:
+            return self._pair(key)
         try:
             distance = measure(self._a.read(key), self._b.read(key), self._tolerance)
         except (DataLossError, UnsupportedError) as error:
-            return PairReport(key, a, b, None, str(error))
-        return PairReport(key, a, b, distance)
+            return self._pair(key, problem=str(error))
+        return self._pair(key, distance)
 
-    def _graphs(self) -> tuple[set[str], set[str]]:
-        return set(relations(read_graph(self._a))), set(relations(read_graph(self._b)))
+    def _pair(self, key: str, distance: Distance | None = None, problem: str = "") -> PairReport:
+        a, b = describe_entry(self._a.entry(key)), describe_entry(self._b.entry(key))
+        return PairReport(key, a, b, distance, problem)
 
 
 def diff_lines(report: DiffReport) -> Iterator[str]:

@@ -66,7 +66,7 @@ def measure(a: Array, b: Array, tolerance: Tolerance) -> Distance | None:
             relative = np.where(np.isfinite(gap), gap / scale, np.inf)
             allowed = tolerance.absolute + tolerance.relative * scale
         num_unequal += gap.size
-        num_outside += int(np.count_nonzero(~((gap <= allowed) & np.isfinite(gap) & (allowed > 0))))
+        num_outside += int(np.count_nonzero(~((gap <= allowed) & np.isfinite(gap))))
         max_absolute = max(max_absolute, float(gap.max()))
         max_relative = max(max_relative, float(relative.max()))
     return Distance(a.size, num_unequal, num_outside, max_absolute, max_relative)

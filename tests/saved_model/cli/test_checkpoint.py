@@ -16,9 +16,13 @@ import savax as sx
 from savax.protos import TrackableObjectGraph
 from savax.saved_model.cli import main
 from savax.trackable.bundle import BundleReader, Partitioned, write_bundle
+from savax.trackable.bundle._index import build_index, encode_key, read_index
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from savax.trackable.bundle import Entry
 
 VALUES: list[tuple[str, Any]] = [
     ("bf", np.arange(4).astype(ml_dtypes.bfloat16)),
@@ -312,6 +316,50 @@ def test_verify_of_every_kind_of_truncated_index_ends(
     assert len(report(capsys, "verify", flat, code=1)["damaged"]) == 1
 
 
+def rewrite_index(prefix: str, change: Callable[[dict[bytes, Entry]], None]) -> None:
+    """Writes the index anew, with entries by stored key that a function changed."""
+    with open(f"{prefix}.index", "rb") as file:
+        index = read_index(file.read())
+    entries = {encode_key(key): entry for key, entry in index.entries.items()} | index.slices
+    change(entries)
+    with open(f"{prefix}.index", "wb") as file:
+        file.write(build_index(index.header.num_shards, entries.items()))
+
+
+def test_verify_names_all_tensors_of_the_same_bytes(
+    flat: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite_index(flat, lambda entries: entries.update({b"again": entries[b"floats"]}))
+    before = report(capsys, "verify", flat)["size_bytes"]
+    assert before == os.path.getsize(f"{flat}.data-00000-of-00001")  # read once only
+    flip(flat, "floats")
+    damaged = report(capsys, "verify", flat, code=1)["damaged"]
+    assert [damage["name"] for damage in damaged] == ["again", "floats"]
+
+
+def test_verify_misses_slices_that_are_not_there(
+    flat: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite_index(flat, lambda entries: entries.pop(min(entries)))
+    (damage,) = report(capsys, "verify", flat, code=1)["damaged"]
+    assert damage["name"] == "parted"
+    assert "slice" in damage["reason"]
+
+
+def test_verify_says_what_it_could_not_check(flat: str, capsys: pytest.CaptureFixture[str]) -> None:
+    variant = 21
+    rewrite_index(
+        flat,
+        lambda entries: entries.update(
+            {b"bf": entries[b"bf"]._replace(dtype_number=variant, shape=())}
+        ),
+    )
+    verified = report(capsys, "verify", flat)
+    assert verified["unchecked"] == ["bf"]
+    assert "1 tensor of types whose checksums only TensorFlow" in run(capsys, "verify", flat)
+    assert [p["key"] for p in report(capsys, "diff", flat, flat, code=2)["unreadable"]] == ["bf"]
+
+
 def test_verify_checks_the_object_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prefix = write_graph(tmp_path / "lacking", graph_with_slot(), "w/v")
     (damage,) = report(capsys, "verify", prefix, code=1)["damaged"]
@@ -459,6 +507,17 @@ def test_diff_goes_on_behind_damage(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert [p["key"] for p in found["values"]] == ["y"]
 
 
+def test_diff_goes_on_behind_a_damaged_object_graph(
+    tree: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = sx.train.Checkpoint(model=Model(2.0), step=sx.Variable(3, dtype=sx.int64))
+    prefix = other.write(str(tmp_path / "other"))
+    flip(prefix, "_CHECKPOINTABLE_OBJECT_GRAPH", 9)
+    found = report(capsys, "diff", tree, prefix, code=2)
+    assert [p["key"] for p in found["unreadable"]] == ["_CHECKPOINTABLE_OBJECT_GRAPH"]
+    assert [p["key"] for p in found["values"]] == ["model/first/.ATTRIBUTES/VARIABLE_VALUE"]
+
+
 def test_object_graphs_are_compared_by_path(
     tree: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -500,6 +559,16 @@ def test_help_has_the_exit_codes(command: str, capsys: pytest.CaptureFixture[str
     assert "Exit codes: 0" in capsys.readouterr().out
 
 
+def test_interrupted_work_is_no_traceback(
+    tree: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("savax.saved_model.cli._verify.stream_crc32c", interrupt)
+    assert run(capsys, "verify", tree, code=130) == ""
+
+
 def test_names_with_control_characters_are_escaped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -518,8 +587,9 @@ def test_paths_that_look_alike_are_shown_once(
     for i, node in enumerate(nodes[:-2]):  # as many ways as Fibonacci's numbers
         node.children.add(local_name="a", node_id=i + 1)
         node.children.add(local_name="a.a", node_id=i + 2)
-    text = run(capsys, "show", write_graph(tmp_path / "dots", graph))
-    assert text.count("\n") < 200
+    prefix = write_graph(tmp_path / "dots", graph)
+    assert run(capsys, "show", prefix).count("\n") < 200
+    error_of(capsys, "show", prefix, "a." * 38 + "nowhere")
 
 
 def test_commands_load_neither_jax_nor_tensorflow(tree: str) -> None:
