@@ -15,6 +15,7 @@ _LAZY = lazy_names(
         "savax.saved_model._options": ("LoadOptions", "SaveOptions"),
         "savax.saved_model._reader": ("TagsMismatchError", "contains_saved_model"),
         "savax.saved_model._save": ("save",),
+        "savax.saved_model._stored_fingerprint": ("ModelChangedWarning",),
         "savax.saved_model.constants": (
             "ASSETS_DIRECTORY",
             "ASSETS_KEY",

@@ -10,6 +10,7 @@ from savax.saved_model._options import SaveOptions as SaveOptions
 from savax.saved_model._reader import TagsMismatchError as TagsMismatchError
 from savax.saved_model._reader import contains_saved_model as contains_saved_model
 from savax.saved_model._save import save as save
+from savax.saved_model._stored_fingerprint import ModelChangedWarning as ModelChangedWarning
 from savax.saved_model.constants import ASSETS_DIRECTORY as ASSETS_DIRECTORY
 from savax.saved_model.constants import ASSETS_KEY as ASSETS_KEY
 from savax.saved_model.constants import DEBUG_DIRECTORY as DEBUG_DIRECTORY

@@ -13,8 +13,7 @@ import pytest
 
 import savax as sv
 from savax.errors import SavaxError
-from savax.saved_model import load, save
-from savax.saved_model._stored_fingerprint import ModelChangedWarning
+from savax.saved_model import ModelChangedWarning, load, save
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
