@@ -36,6 +36,14 @@ class PendingRestoration(Protocol):
         ...
 
 
+class PendingSlots(Protocol):
+    """Values of a checkpoint that wait for slot variables of an optimizer."""
+
+    def restore(self, variable: Trackable, slot_name: str, slot: Trackable) -> None:
+        """Gives a value to a slot that has just been added, if there is one for it."""
+        ...
+
+
 class Trackable:
     """An object with named edges to other Trackables and, perhaps, tensors of its own.
 
@@ -164,18 +172,33 @@ class SlotOwner(Trackable):
     """
 
     _slots: dict[str, dict[int, tuple[Trackable, Trackable]]]
+    _pending_slots: PendingSlots | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Returns an instance without slots."""
         self = super().__new__(cls, *args, **kwargs)
         object.__setattr__(self, "_slots", {})
+        object.__setattr__(self, "_pending_slots", None)
         return self
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns the attributes for a copy, for which no values wait."""
+        return {**super().__getstate__(), "_pending_slots": None}
+
     def add_slot(self, variable: Trackable, slot_name: str, slot: Trackable) -> Trackable:
-        """Registers the slot that belongs to a Variable under a name; returns it."""
+        """Registers the slot that belongs to a Variable under a name; returns it.
+
+        The slot gets the value that a checkpoint, restored before, has for it.
+        """
         # By id, as Variables have no hash; the pair keeps the Variable alive.
         self._slots.setdefault(slot_name, {})[id(variable)] = (variable, slot)
+        if self._pending_slots is not None:
+            self._pending_slots.restore(variable, slot_name, slot)
         return slot
+
+    def _await_slots(self, pending: PendingSlots) -> None:
+        """Keeps values of a checkpoint for slots that don't exist yet; the latest wins."""
+        object.__setattr__(self, "_pending_slots", pending)
 
     def get_slot_names(self) -> list[str]:
         """Returns the names of slots in the order in which they were first used."""

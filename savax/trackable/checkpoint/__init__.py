@@ -18,6 +18,13 @@ from savax.trackable.checkpoint._reader import (
     load_checkpoint,
     load_variable,
 )
+from savax.trackable.checkpoint._report import (
+    Mismatch,
+    Missing,
+    Restored,
+    RestoreReport,
+    Unused,
+)
 from savax.trackable.checkpoint._restoration import Restoration, restore_objects
 from savax.trackable.checkpoint._state import (
     get_checkpoint_state,
@@ -39,7 +46,12 @@ __all__ = [
     "EncodedObjectGraph",
     "InitializationOnlyStatus",
     "LoadStatus",
+    "Mismatch",
+    "Missing",
     "Restoration",
+    "RestoreReport",
+    "Restored",
+    "Unused",
     "decode_object_graph",
     "encode_object_graph",
     "get_checkpoint_state",

@@ -29,6 +29,7 @@ from savax.trackable.checkpoint._status import (
 
 if TYPE_CHECKING:
     from savax.trackable.checkpoint._options import CheckpointOptions
+    from savax.trackable.checkpoint._report import RestoreReport
     from savax.types import PathLike
 
 _SAVE_COUNTER = "save_counter"
@@ -200,6 +201,26 @@ class Checkpoint(AutoTrackable):
         restoration = self._restore(save_path)
         counter = self.save_counter
         return CheckpointLoadStatus(restoration, self._freeze, counter if implicit else None)
+
+    def compare(self, save_path: PathLike) -> RestoreReport:
+        """Returns what ``restore`` would do, values that don't fit included; changes nothing.
+
+        Args:
+          save_path: see ``restore``.
+
+        Raises:
+          NotFoundError: there is no such checkpoint.
+          CorruptBundleError: the checkpoint's index or object graph is damaged.
+          UnsupportedError: the checkpoint was written by TensorFlow 1 and has no object graph.
+        """
+        extra, counter = self._attached, None
+        if self._find_save_counter() is None:  # restore would make it
+            counter = Variable(np.int64(0), trainable=False, name=_SAVE_COUNTER)
+            extra = [*extra, (_SAVE_COUNTER, counter)]
+        graph = freeze_object_graph(self._graph_root, extra=extra)
+        restoration = Restoration(resolve_prefix(save_path))
+        restoration.compare(graph)
+        return restoration.report(graph, counter)
 
     def _restore(self, save_path: PathLike) -> Restoration:
         _refuse_in_trace("restored")

@@ -68,14 +68,14 @@ def match_objects(
     Args:
       graph: the objects; its root stands for ``stored_root``.
       stored: the checkpoint's graph.
-      known: objects by stored node id, from earlier walks; slot variables may belong to them.
+      known: objects by stored node id, from earlier walks; slot variables may belong to them, or
+        be theirs.
       stored_root: where the walk starts in the checkpoint.
     """
     match = Match({}, [], [], [], [])
     owners: dict[int, int] = {}  # node id -> stored id whose values it gets
     visited = {(0, stored_root)}
     pending = deque([(0, stored_root)])
-    slot_owners: list[tuple[SlotOwner, int]] = []
     while pending:
         node_id, stored_id = pending.popleft()
         obj = graph.nodes[node_id].obj
@@ -84,8 +84,6 @@ def match_objects(
             _assign(obj, stored_id, stored, match)
         elif stored.nodes[stored_id].attributes:
             match.shadowed.append(stored_id)
-        if isinstance(obj, SlotOwner):
-            slot_owners.append((obj, stored_id))
         stored_children = stored.nodes[stored_id].children
         children = dict(graph.nodes[node_id].children) if stored_children else {}
         for child in stored_children:
@@ -97,8 +95,7 @@ def match_objects(
             if pair not in visited:
                 visited.add(pair)
                 pending.append(pair)
-    for owner, stored_id in slot_owners:
-        _match_slots(owner, stored_id, stored, known, match)
+    _match_slots(stored, known, match)
     return match
 
 
@@ -117,19 +114,30 @@ def _assign(obj: Trackable, stored_id: int, stored: StoredGraph, match: Match) -
         match.assignments.append(Assignment(obj, keys))
 
 
+def match_slot(slot: Trackable, stored_id: int, stored: StoredGraph) -> Match:
+    """Pairs a single slot variable with its stored node."""
+    match = Match({stored_id: [slot]}, [], [], [], [])
+    _assign(slot, stored_id, stored, match)
+    return match
+
+
 def _match_slots(
-    owner: SlotOwner,
-    stored_id: int,
-    stored: StoredGraph,
-    known: Mapping[int, Sequence[Trackable]],
-    match: Match,
+    stored: StoredGraph, known: Mapping[int, Sequence[Trackable]], match: Match
 ) -> None:
-    for reference in stored.slots_of(stored_id):
+    """Pairs slot variables of whose optimizer and Variable one at least was found in this walk."""
+    found = dict(match.pairs)
+    references = [(owner_id, slot) for owner_id in found for slot in stored.slots_of(owner_id)]
+    for original_id in found:
+        references += [slot for slot in stored.slots_on(original_id) if slot[0] not in found]
+    for owner_id, reference in references:
         original_id = reference.original_variable_node_id
-        for original in (*known.get(original_id, ()), *match.pairs.get(original_id, ())):
-            slot = owner.get_slot(original, reference.slot_name)
-            if slot is None:
+        slot_id = reference.slot_variable_node_id
+        for owner in (*known.get(owner_id, ()), *found.get(owner_id, ())):
+            if not isinstance(owner, SlotOwner):
                 continue
-            slot_id = reference.slot_variable_node_id
-            match.pairs.setdefault(slot_id, []).append(slot)
-            _assign(slot, slot_id, stored, match)
+            for original in (*known.get(original_id, ()), *found.get(original_id, ())):
+                slot = owner.get_slot(original, reference.slot_name)
+                if slot is None or any(slot is other for other in known.get(slot_id, ())):
+                    continue
+                match.pairs.setdefault(slot_id, []).append(slot)
+                _assign(slot, slot_id, stored, match)

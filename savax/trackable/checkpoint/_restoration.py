@@ -11,15 +11,24 @@ from savax.errors import (
     ShapeMismatchError,
     UnsupportedError,
 )
+from savax.trackable._base import SlotOwner
 from savax.trackable._names import OBJECT_GRAPH_KEY
 from savax.trackable._object_graph import ObjectGraph, freeze_object_graph
 from savax.trackable.bundle import BundleReader
-from savax.trackable.checkpoint._matching import Assignment, Match, match_objects
+from savax.trackable.checkpoint._matching import Assignment, Match, match_objects, match_slot
 from savax.trackable.checkpoint._object_graph_codec import decode_object_graph
+from savax.trackable.checkpoint._report import (
+    Mismatch,
+    Missing,
+    Restored,
+    RestoreReport,
+    Unused,
+    with_nearest,
+)
 from savax.trackable.checkpoint._stored_graph import StoredGraph
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from savax.trackable._base import Trackable
 
@@ -46,16 +55,19 @@ class Restoration:
         if OBJECT_GRAPH_KEY not in self._bundle:
             raise UnsupportedError(
                 f"The checkpoint {prefix!r} holds names and values but no object graph, as "
-                "TensorFlow 1 wrote them, so it can't be restored into objects. Read it with "
-                "savax.train.load_checkpoint."
+                "TensorFlow 1 wrote them, so it can't be restored into objects. Restore it "
+                "with savax.train.restore_by_name, or read it with savax.train.load_checkpoint."
             )
         graph_bytes: Any = self._bundle.read(OBJECT_GRAPH_KEY)[()]  # bytes if it is a string scalar
         proto = decode_object_graph(graph_bytes, prefix)
         self.stored = StoredGraph(proto, self._bundle, prefix)
         self.objects: dict[int, list[Trackable]] = {}
-        self.unused: list[tuple[int, str]] = []
-        self._restored: dict[int, Trackable] = {}
+        self._unused: list[tuple[int, str]] = []
+        self._restored: dict[int, Assignment] = {}
+        self._unfit: dict[int, tuple[Trackable, list[Mismatch]]] = {}
         self._num_awaited = 0
+        self._awaited_slots: set[int] = set()
+        self._ids_of: dict[int, list[int]] = {}  # stored ids by id() of an object
 
     def restore(self, graph: ObjectGraph, stored_id: int = 0, path: str = "root") -> None:
         """Assigns values to all objects of a graph that the checkpoint has.
@@ -70,60 +82,163 @@ class Restoration:
             differ). The message lists all of them, and nothing has been assigned.
           CorruptBundleError: a value's bytes are damaged.
         """
-        match = match_objects(graph, self.stored, self.objects, stored_id)
-        self._check(match.assignments, graph, path)
-        # All is read before anything is assigned, so that a damaged file changes nothing.
-        keys = {key for assignment in match.assignments for key in assignment.keys.values()}
-        values = dict(self._bundle.read_many(sorted(keys)))
-        for assignment in match.assignments:
-            taken = {name: values[key] for name, key in assignment.keys.items()}
-            assignment.obj._restore_from_tensors(taken)
-            self._restored[id(assignment.obj)] = assignment.obj
-        self._note(match)
+        self._apply(match_objects(graph, self.stored, self.objects, stored_id), graph, path)
+
+    def _apply(self, match: Match, graph: ObjectGraph, path: str) -> None:
+        unfit = unfitting_values(match.assignments, graph, path, self._bundle)
+        if unfit:
+            self._unfit.update((id(obj), (obj, problems)) for obj, problems in unfit)
+            raise mismatch_error(self.prefix, [p for _, problems in unfit for p in problems])
+        assign_values(match.assignments, self._bundle)
+        self._note(match, match.assignments)
         for awaited in match.awaited:
             parent_path = path + graph.path_of(awaited.parent_id).removeprefix("root")
             pending = PendingChild(self, awaited.stored_id, f"{parent_path}.{awaited.name}")
             graph.nodes[awaited.parent_id].obj._await_restoration(awaited.name, pending)
         self._num_awaited += len(match.awaited)
-        if not self._num_awaited:
+        self._await_slots(match)
+        if not self._num_awaited and not self._awaited_slots:
             self._bundle.close()
+
+    def compare(self, graph: ObjectGraph) -> None:
+        """Notes what restoring into a graph would do, and assigns nothing."""
+        match = match_objects(graph, self.stored, self.objects)
+        unfit = unfitting_values(match.assignments, graph, "root", self._bundle)
+        self._unfit.update((id(obj), (obj, problems)) for obj, problems in unfit)
+        self._note(match, [a for a in match.assignments if id(a.obj) not in self._unfit])
+        self._bundle.close()
 
     def restore_awaited(self, child: Trackable, stored_id: int, path: str) -> None:
         """Assigns values to a child that has just been tracked, and to what it leads to."""
         self._num_awaited -= 1
         self.restore(freeze_object_graph(child), stored_id, path)
 
+    def restore_awaited_slot(
+        self, optimizer_id: int, variable: Trackable, slot_name: str, slot: Trackable
+    ) -> None:
+        """Assigns a value to a slot that has just been added, if the checkpoint has one."""
+        for original_id in self._ids_of.get(id(variable), ()):
+            for owner_id, reference in self.stored.slots_on(original_id):
+                slot_id = reference.slot_variable_node_id
+                is_meant = (owner_id, reference.slot_name) == (optimizer_id, slot_name)
+                if is_meant and slot_id in self._awaited_slots:
+                    path = self.stored.paths()[slot_id]
+                    match = match_slot(slot, slot_id, self.stored)
+                    self._apply(match, freeze_object_graph(slot), path)
+                    return
+
+    def _await_slots(self, match: Match) -> None:
+        self._awaited_slots.difference_update(match.pairs)
+        for stored_id, objects in match.pairs.items():
+            owners = [obj for obj in objects if isinstance(obj, SlotOwner)]
+            slot_ids = {slot.slot_variable_node_id for slot in self.stored.slots_of(stored_id)}
+            slot_ids.difference_update(self.objects)
+            if owners and slot_ids:
+                self._awaited_slots |= slot_ids
+                for owner in owners:
+                    owner._await_slots(PendingSlotVariables(self, stored_id))
+
     def was_restored(self, obj: Trackable) -> bool:
         """Whether an object got values."""
         return id(obj) in self._restored
 
-    def _note(self, match: Match) -> None:
+    def _note(self, match: Match, restored: Sequence[Assignment]) -> None:
+        self._restored.update((id(assignment.obj), assignment) for assignment in restored)
         for stored_id, objects in match.pairs.items():
             self.objects.setdefault(stored_id, []).extend(objects)
-        self.unused.extend(match.unknown)
+            for obj in objects:
+                self._ids_of.setdefault(id(obj), []).append(stored_id)
+        self._unused.extend(match.unknown)
         for stored_id in match.shadowed:
-            self.unused.extend((stored_id, name) for name in self.stored.keys_of(stored_id))
+            self._unused.extend((stored_id, name) for name in self.stored.keys_of(stored_id))
 
-    def _check(self, assignments: Sequence[Assignment], graph: ObjectGraph, root: str) -> None:
-        problems: list[tuple[str, bool]] = []
-        for assignment in assignments:
-            entries = {name: self._bundle.entry(key) for name, key in assignment.keys.items()}
-            for problem in assignment.obj._restoration_problems(entries):
-                path = graph.path_of(assignment.obj)
-                key = next(iter(assignment.keys.values()))
-                text = f"{root}{path.removeprefix('root')}: {problem} under {key!r}"
-                problems.append((text, problem.startswith("expected dtype")))
-        if not problems:
-            return
-        only_dtypes = all(about_dtype for _, about_dtype in problems)
-        kind: type[InvalidArgumentError] = DTypeMismatchError if only_dtypes else ShapeMismatchError
-        lines = "".join(f"\n  {text}" for text, _ in problems[:_SHOWN_PROBLEMS])
-        more = len(problems) - _SHOWN_PROBLEMS
-        rest = f"\n  and {more} more" if more > 0 else ""
-        raise kind(
-            f"{len(problems)} values of the checkpoint {self.prefix!r} don't fit, so nothing was "
-            f"restored:{lines}{rest}"
+    def report(self, graph: ObjectGraph, exempt: Trackable | None = None) -> RestoreReport:
+        """Returns what objects have got by now, and what is left over.
+
+        Args:
+          graph: all objects that can be reached now.
+          exempt: an object that the checkpoint need not have.
+        """
+        restored: list[Restored] = []
+        mismatched: list[Mismatch] = []
+        missing: list[Missing] = []
+        for node in graph.nodes:
+            path = graph.path_of(node.id)
+            if self.was_restored(node.obj):
+                keys = self._restored[id(node.obj)].keys.values()
+                restored += [Restored(path, key) for key in keys]
+            elif id(node.obj) in self._unfit:
+                problems = self._unfit[id(node.obj)][1]
+                mismatched += [problem._replace(path=path) for problem in problems]
+            elif node.obj is not exempt and node.obj._tensor_names():
+                missing.append(Missing(path, type(node.obj).__name__))
+        unused = self._unused_values({mismatch.key for mismatch in mismatched})
+        return with_nearest(
+            RestoreReport(
+                self.prefix, tuple(restored), tuple(mismatched), tuple(missing), tuple(unused)
+            )
         )
+
+    def _unused_values(self, mismatched: set[str]) -> list[Unused]:
+        left = [
+            (stored_id, attribute.name)
+            for stored_id, node in enumerate(self.stored.nodes)
+            if stored_id not in self.objects
+            for attribute in node.attributes
+        ] + self._unused
+        paths = self.stored.paths() if left else []
+        unused = []
+        for stored_id, name in left:
+            key = self.stored.keys_of(stored_id)[name]
+            if key not in mismatched:
+                entry = self._bundle.entry(key)
+                unused.append(Unused(paths[stored_id], key, entry.dtype, entry.shape))
+        return unused
+
+
+def unfitting_values(
+    assignments: Iterable[Assignment], graph: ObjectGraph, root: str, bundle: BundleReader
+) -> list[tuple[Trackable, list[Mismatch]]]:
+    """Returns objects whose values don't fit, and why.
+
+    Args:
+      assignments: objects of the graph and the keys of their values.
+      graph: for the objects' paths.
+      root: path of the graph's root.
+      bundle: where the values are.
+    """
+    unfit = []
+    for assignment in assignments:
+        entries = {name: bundle.entry(key) for name, key in assignment.keys.items()}
+        problems = assignment.obj._restoration_problems(entries)
+        if problems:
+            path = root + graph.path_of(assignment.obj).removeprefix("root")
+            key = next(iter(assignment.keys.values()))
+            unfit.append((assignment.obj, [Mismatch(path, key, text) for text in problems]))
+    return unfit
+
+
+def mismatch_error(prefix: str, problems: Sequence[Mismatch]) -> InvalidArgumentError:
+    """Returns the error that lists values that don't fit."""
+    only_dtypes = all(mismatch.problem.startswith("expected dtype") for mismatch in problems)
+    kind = DTypeMismatchError if only_dtypes else ShapeMismatchError
+    shown = RestoreReport(prefix, mismatched=tuple(problems)).mismatch_lines()
+    lines = "".join(f"\n  {text}" for text in shown[:_SHOWN_PROBLEMS])
+    more = len(problems) - _SHOWN_PROBLEMS
+    rest = f"\n  and {more} more" if more > 0 else ""
+    return kind(
+        f"{len(problems)} values of the checkpoint {prefix!r} don't fit, so nothing was "
+        f"restored:{lines}{rest}"
+    )
+
+
+def assign_values(assignments: Sequence[Assignment], bundle: BundleReader) -> None:
+    """Reads all values, then assigns them, so that a damaged file changes nothing."""
+    keys = {key for assignment in assignments for key in assignment.keys.values()}
+    values = dict(bundle.read_many(sorted(keys)))
+    for assignment in assignments:
+        taken = {name: values[key] for name, key in assignment.keys.items()}
+        assignment.obj._restore_from_tensors(taken)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +252,18 @@ class PendingChild:
     def restore(self, child: Trackable) -> None:
         """Gives values to the child and to what can be reached from it."""
         self.restoration.restore_awaited(child, self.stored_id, self.path)
+
+
+@dataclasses.dataclass(frozen=True)
+class PendingSlotVariables:
+    """Slot variables in a checkpoint that wait until an optimizer makes them."""
+
+    restoration: Restoration
+    optimizer_id: int
+
+    def restore(self, variable: Trackable, slot_name: str, slot: Trackable) -> None:
+        """Gives a value to a slot that has just been added, if there is one for it."""
+        self.restoration.restore_awaited_slot(self.optimizer_id, variable, slot_name, slot)
 
 
 def restore_objects(root: Trackable, prefix: str) -> Restoration:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from savax.errors import IncompleteRestoreError
+from savax.trackable.checkpoint._report import RestoreReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from savax.trackable._base import Trackable
     from savax.trackable._object_graph import ObjectGraph
@@ -29,6 +30,10 @@ class LoadStatus:
 
     def assert_nontrivial_match(self) -> Self:
         """Checks that anything besides the root was found in the checkpoint."""
+        raise NotImplementedError
+
+    def report(self) -> RestoreReport:
+        """Returns what matched and what is left over, by path; print it to read it."""
         raise NotImplementedError
 
     def expect_partial(self) -> Self:
@@ -70,7 +75,8 @@ class CheckpointLoadStatus(LoadStatus):
         Raises:
           IncompleteRestoreError: lists both the values and the objects that are left over.
         """
-        self._require(self._unused_values() + self._objects_without_values())
+        report = self.report()
+        self._require(report.mismatch_lines(), report.unused_lines(), report.missing_lines())
         return self
 
     def assert_existing_objects_matched(self) -> Self:
@@ -79,7 +85,8 @@ class CheckpointLoadStatus(LoadStatus):
         Raises:
           IncompleteRestoreError: lists the others.
         """
-        self._require(self._objects_without_values())
+        report = self.report()
+        self._require(report.mismatch_lines(), report.missing_lines())
         return self
 
     def assert_nontrivial_match(self) -> Self:
@@ -101,38 +108,12 @@ class CheckpointLoadStatus(LoadStatus):
             f"it has {theirs[:_SHOWN]!r} at its root, they have {ours[:_SHOWN]!r}."
         )
 
-    def _unused_values(self) -> list[str]:
-        restoration = self._restoration
-        unused = [
-            (stored_id, name)
-            for stored_id, node in enumerate(restoration.stored.nodes)
-            if stored_id not in restoration.objects
-            for name in (attribute.name for attribute in node.attributes)
-        ]
-        unused += restoration.unused
-        if not unused:
-            return []
-        paths = restoration.stored.paths()
-        lines = [
-            f"{paths[stored_id]} in the checkpoint, under "
-            f"{restoration.stored.keys_of(stored_id)[name]!r}, has no object here"
-            for stored_id, name in unused
-        ]
-        return _shown(lines, "values")
+    def report(self) -> RestoreReport:
+        """Returns what matched and what is left over, by path; print it to read it."""
+        return self._restoration.report(self._freeze(), self._exempt)
 
-    def _objects_without_values(self) -> list[str]:
-        graph = self._freeze()
-        missing = [
-            f"{graph.path_of(node.id)} ({type(node.obj).__name__}) isn't in the checkpoint"
-            for node in graph.nodes
-            if node.obj is not self._exempt
-            and not self._restoration.was_restored(node.obj)
-            and node.obj._tensor_names()
-        ]
-        return _shown(missing, "objects")
-
-    def _require(self, problems: Iterable[str]) -> None:
-        lines = list(problems)
+    def _require(self, *kinds: list[str]) -> None:
+        lines = [line for kind in kinds for line in _shown(kind)]
         if lines:
             raise IncompleteRestoreError(
                 f"The checkpoint {self._restoration.prefix!r} and the objects differ:"
@@ -155,6 +136,10 @@ class InitializationOnlyStatus(LoadStatus):
         """Fails, as nothing was restored."""
         raise self._nothing()
 
+    def report(self) -> RestoreReport:
+        """Returns an empty report."""
+        return RestoreReport(None)
+
     def _nothing(self) -> IncompleteRestoreError:
         return IncompleteRestoreError(
             "No checkpoint was restored: the path was None, as latest_checkpoint returns it for a "
@@ -162,6 +147,6 @@ class InitializationOnlyStatus(LoadStatus):
         )
 
 
-def _shown(lines: list[str], what: str) -> list[str]:
+def _shown(lines: list[str]) -> list[str]:
     more = len(lines) - _SHOWN
-    return lines[:_SHOWN] + ([f"and {more} more {what}"] if more > 0 else [])
+    return lines[:_SHOWN] + ([f"and {more} more"] if more > 0 else [])

@@ -29,6 +29,12 @@ class StoredGraph:
     def __init__(self, proto: TrackableObjectGraph, keys: Container[str], source: str) -> None:
         self.nodes = list(proto.nodes)
         self.source = source
+        self._paths: list[str] = []
+        self._slots_on: dict[int, list[tuple[int, Any]]] = {}
+        for owner_id, node in enumerate(self.nodes):
+            for slot in node.slot_variables:
+                on_variable = self._slots_on.setdefault(slot.original_variable_node_id, [])
+                on_variable.append((owner_id, slot))
         problems = list(self._problems(keys))
         if problems:
             more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
@@ -67,6 +73,11 @@ class StoredGraph:
 
     def paths(self) -> list[str]:
         """Returns for every node how it is reached, e.g. ``root.layers.0``."""
+        if not self._paths:
+            self._paths = self._find_paths()
+        return self._paths
+
+    def _find_paths(self) -> list[str]:
         names: dict[int, tuple[int, str]] = {0: (0, "root")}
         pending = deque([0])
         while pending:
@@ -75,7 +86,12 @@ class StoredGraph:
                 if child.node_id not in names:
                     names[child.node_id] = (current, child.local_name)
                     pending.append(child.node_id)
-        return [self._path(node_id, names) for node_id in range(len(self.nodes))]
+        paths = [self._path(node_id, names) for node_id in range(len(self.nodes))]
+        for original_id, slots in self._slots_on.items():
+            for owner_id, slot in slots:
+                name = f"{paths[owner_id]}.slot({slot.slot_name!r}, {paths[original_id]})"
+                paths[slot.slot_variable_node_id] = name
+        return paths
 
     def _path(self, node_id: int, names: dict[int, tuple[int, str]]) -> str:
         if node_id not in names:
@@ -89,3 +105,7 @@ class StoredGraph:
     def slots_of(self, node_id: int) -> Any:
         """Returns references to the slot variables of an optimizer's node."""
         return self.nodes[node_id].slot_variables
+
+    def slots_on(self, node_id: int) -> list[tuple[int, Any]]:
+        """Returns optimizers' node ids and references to their slots that a Variable's node has."""
+        return self._slots_on.get(node_id, [])

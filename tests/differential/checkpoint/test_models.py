@@ -182,3 +182,18 @@ def test_damage_is_an_error_for_both(tmp_path: Path) -> None:
         tf.train.Checkpoint(v=tf.Variable(np.zeros(100))).restore(prefix)
     with pytest.raises(DataLossError):
         Checkpoint(v=Variable(np.zeros(100))).restore(prefix)
+
+
+def test_slots_that_are_made_after_restoring(tmp_path: Path) -> None:
+    """As in TensorFlow, the slots' first value is the checkpoint's."""
+    source, optimizer = tf.Module(), tf.compat.v1.train.MomentumOptimizer(0.1, 0.9)
+    source.w = tf.Variable([1.0, 2.0])
+    optimizer.apply_gradients([(tf.constant([1.0, 3.0]), source.w)])
+    prefix = tf.train.Checkpoint(net=source, opt=optimizer).save(str(tmp_path / "c"))
+
+    target, owner = Module(), SlotOwner()
+    target.w = Variable([0.0, 0.0])
+    status = Checkpoint(net=target, opt=owner).restore(prefix)
+    slot = owner.add_slot(target.w, "momentum", Variable([0.0, 0.0]))
+    np.testing.assert_array_equal(slot, [1, 3])
+    status.assert_consumed()
