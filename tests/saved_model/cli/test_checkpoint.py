@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -367,6 +368,50 @@ def test_verify_checks_the_object_graph(tmp_path: Path, capsys: pytest.CaptureFi
     assert "'w/m'" in damage["reason"]
 
 
+def test_verify_refuses_booleans_that_reading_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prefix = str(tmp_path / "bytes")
+    write_bundle(prefix, [("x", np.array([0, 2], np.uint8))])
+    number = sx.bool.number
+    rewrite_index(
+        prefix, lambda entries: entries.update({b"x": entries[b"x"]._replace(dtype_number=number)})
+    )
+    (damage,) = report(capsys, "verify", prefix, code=1)["damaged"]
+    assert damage["reason"] == "holds booleans other than 0 and 1"
+
+
+@pytest.mark.parametrize("suffix", [".index", ".data-00000-of-00001"])
+@pytest.mark.parametrize("name", ["flat", "tree"])
+def test_what_verify_calls_sound_is_what_was_written(
+    name: str,
+    suffix: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    rng: np.random.Generator,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sound = request.getfixturevalue(name)
+    for end in (".index", ".data-00000-of-00001"):
+        shutil.copy(sound + end, tmp_path / f"changed{end}")
+    changed = tmp_path / f"changed{suffix}"
+    data = changed.read_bytes()
+    codes = set()
+    for _ in range(60):
+        mutant = bytearray(data)
+        mutant[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        changed.write_bytes(
+            mutant[: rng.integers(1, len(data) + 1)] if rng.random() < 0.2 else mutant
+        )
+        code = main(["checkpoint", "verify", str(tmp_path / "changed")])
+        codes.add(code)
+        compared = main(["checkpoint", "diff", sound, str(tmp_path / "changed")])
+        assert (code, compared) in {(0, 0), (1, 2)}
+        assert main(["checkpoint", "list", str(tmp_path / "changed")]) in (0, 1)
+    assert 1 in codes
+    capsys.readouterr()
+
+
 def test_verify_of_nothing_is_trouble(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no checkpoint" in error_of(capsys, "verify", str(tmp_path / "x"), code=2)
 
@@ -565,7 +610,7 @@ def test_interrupted_work_is_no_traceback(
     def interrupt(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("savax.saved_model.cli._verify.stream_crc32c", interrupt)
+    monkeypatch.setattr("savax.saved_model.cli._verify.read_into", interrupt)
     assert run(capsys, "verify", tree, code=130) == ""
 
 
