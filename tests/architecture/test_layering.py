@@ -29,7 +29,7 @@ LAYERS = (
     "savax.saved_model",
     "savax.saved_model.cli",
 )
-FACADES = ("savax", "savax.train", "savax.compat", "savax.__main__")
+FACADES = ("savax", "savax.train", "savax.train.experimental", "savax.compat", "savax.__main__")
 JAX_LAYER = "savax.function"
 
 

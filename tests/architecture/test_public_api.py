@@ -30,6 +30,7 @@ EAGER_MODULES = (
     "savax.trackable.bundle",
     "savax.trackable.checkpoint",
     "savax.train",
+    "savax.train.experimental",
     "savax.types",
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from savax.trackable.checkpoint._checkpoint import Checkpoint
+from savax.trackable.checkpoint._iterator import checkpoints_iterator
 from savax.trackable.checkpoint._manager import CheckpointManager
 from savax.trackable.checkpoint._object_graph_codec import (
     EncodedObjectGraph,
@@ -12,6 +13,7 @@ from savax.trackable.checkpoint._object_graph_codec import (
 )
 from savax.trackable.checkpoint._options import CheckpointOptions
 from savax.trackable.checkpoint._prefix import resolve_prefix
+from savax.trackable.checkpoint._python_state import PythonState
 from savax.trackable.checkpoint._reader import (
     CheckpointReader,
     list_variables,
@@ -36,6 +38,7 @@ from savax.trackable.checkpoint._status import (
     InitializationOnlyStatus,
     LoadStatus,
 )
+from savax.trackable.checkpoint._views import CheckpointView, TrackableView
 
 __all__ = [
     "Checkpoint",
@@ -43,15 +46,19 @@ __all__ = [
     "CheckpointManager",
     "CheckpointOptions",
     "CheckpointReader",
+    "CheckpointView",
     "EncodedObjectGraph",
     "InitializationOnlyStatus",
     "LoadStatus",
     "Mismatch",
     "Missing",
+    "PythonState",
     "Restoration",
     "RestoreReport",
     "Restored",
+    "TrackableView",
     "Unused",
+    "checkpoints_iterator",
     "decode_object_graph",
     "encode_object_graph",
     "get_checkpoint_state",

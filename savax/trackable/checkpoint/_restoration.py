@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from savax.errors import (
     DTypeMismatchError,
     InvalidArgumentError,
     ShapeMismatchError,
-    UnsupportedError,
 )
 from savax.trackable._base import SlotOwner
-from savax.trackable._names import OBJECT_GRAPH_KEY
 from savax.trackable._object_graph import ObjectGraph, freeze_object_graph
 from savax.trackable.bundle import BundleReader
 from savax.trackable.checkpoint._matching import Assignment, Match, match_objects, match_slot
-from savax.trackable.checkpoint._object_graph_codec import decode_object_graph
 from savax.trackable.checkpoint._report import (
     Mismatch,
     Missing,
@@ -25,7 +22,7 @@ from savax.trackable.checkpoint._report import (
     Unused,
     with_nearest,
 )
-from savax.trackable.checkpoint._stored_graph import StoredGraph
+from savax.trackable.checkpoint._stored_graph import read_stored_graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,15 +49,7 @@ class Restoration:
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self._bundle = BundleReader(prefix)
-        if OBJECT_GRAPH_KEY not in self._bundle:
-            raise UnsupportedError(
-                f"The checkpoint {prefix!r} holds names and values but no object graph, as "
-                "TensorFlow 1 wrote them, so it can't be restored into objects. Restore it "
-                "with savax.train.restore_by_name, or read it with savax.train.load_checkpoint."
-            )
-        graph_bytes: Any = self._bundle.read(OBJECT_GRAPH_KEY)[()]  # bytes if it is a string scalar
-        proto = decode_object_graph(graph_bytes, prefix)
-        self.stored = StoredGraph(proto, self._bundle, prefix)
+        self.stored = read_stored_graph(self._bundle)
         self.objects: dict[int, list[Trackable]] = {}
         self._unused: list[tuple[int, str]] = []
         self._restored: dict[int, Assignment] = {}

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from savax.errors import CorruptBundleError
+from savax.errors import CorruptBundleError, UnsupportedError
+from savax.trackable._names import OBJECT_GRAPH_KEY
+from savax.trackable.checkpoint._object_graph_codec import decode_object_graph
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
     from savax.protos import TrackableObjectGraph
+    from savax.trackable.bundle import BundleReader
 
 
 class StoredGraph:
@@ -109,3 +112,22 @@ class StoredGraph:
     def slots_on(self, node_id: int) -> list[tuple[int, Any]]:
         """Returns optimizers' node ids and references to their slots that a Variable's node has."""
         return self._slots_on.get(node_id, [])
+
+
+def read_stored_graph(bundle: BundleReader) -> StoredGraph:
+    """Returns the object graph of an open checkpoint.
+
+    Raises:
+      UnsupportedError: the checkpoint has none.
+      CorruptBundleError: it is damaged; see ``StoredGraph``.
+    """
+    if OBJECT_GRAPH_KEY not in bundle:
+        raise UnsupportedError(
+            f"The checkpoint {bundle.prefix!r} holds names and values but no object graph, as "
+            "TensorFlow 1 wrote them, so it can't be restored into objects by their places. "
+            "Restore it with savax.train.restore_by_name, or read it with "
+            "savax.train.load_checkpoint."
+        )
+    graph_bytes: Any = bundle.read(OBJECT_GRAPH_KEY)[()]  # bytes if it is a string scalar
+    proto = decode_object_graph(graph_bytes, bundle.prefix)
+    return StoredGraph(proto, bundle, bundle.prefix)
