@@ -107,7 +107,8 @@ def measure(options: Options) -> list[Row]:
     if tf is not None:
         signature_tf, x_tf = loaded_tf.signatures["serving_default"], tf.ones((4, 4))
         cases["TF"] = lambda: signature_tf(x=x_tf)
-    times = alternating(cases, repeats=options.repeats(31), number=300, warm_up=50)
+    # Short turns, most of which the system doesn't interrupt.
+    times = alternating(cases, repeats=options.repeats(201), number=50, warm_up=50)
     rows = [
         Row(name, "bare jax.jit", times[name], times[peers.get(name, "bare")], 2.0, "µs")
         for name in cases
