@@ -15,6 +15,7 @@ from savax.trackable.checkpoint import (
     list_variables,
     load_checkpoint,
     load_variable,
+    restore_by_name,
 )
 from savax.train import experimental
 
@@ -32,4 +33,5 @@ __all__ = [
     "list_variables",
     "load_checkpoint",
     "load_variable",
+    "restore_by_name",
 ]

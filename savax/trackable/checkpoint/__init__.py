@@ -5,6 +5,7 @@ from __future__ import annotations
 from savax.trackable.checkpoint._checkpoint import Checkpoint
 from savax.trackable.checkpoint._iterator import checkpoints_iterator
 from savax.trackable.checkpoint._manager import CheckpointManager
+from savax.trackable.checkpoint._name_based import restore_by_name
 from savax.trackable.checkpoint._object_graph_codec import (
     EncodedObjectGraph,
     decode_object_graph,
@@ -37,6 +38,7 @@ from savax.trackable.checkpoint._status import (
     CheckpointLoadStatus,
     InitializationOnlyStatus,
     LoadStatus,
+    NameBasedLoadStatus,
 )
 from savax.trackable.checkpoint._views import CheckpointView, TrackableView
 
@@ -52,6 +54,7 @@ __all__ = [
     "LoadStatus",
     "Mismatch",
     "Missing",
+    "NameBasedLoadStatus",
     "PythonState",
     "Restoration",
     "RestoreReport",
@@ -68,6 +71,7 @@ __all__ = [
     "load_variable",
     "object_graph_tensor",
     "resolve_prefix",
+    "restore_by_name",
     "restore_objects",
     "write_checkpoint_state",
 ]

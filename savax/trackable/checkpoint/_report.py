@@ -137,9 +137,9 @@ class RestoreReport:
     def unused_lines(self) -> list[str]:
         """Returns a line for each of ``unused``."""
         return [
-            f"{unused.path} in the checkpoint, under {unused.key!r}, has no object here "
-            f"({unused.dtype.name}{list(unused.shape)}){_hint(unused.nearest)}"
-            for unused in self.unused
+            f"{path} in the checkpoint, under {key!r}, has no object here "
+            f"({dtype.name}{list(shape)}){_hint(nearest)}"
+            for path, key, dtype, shape, nearest in self.unused
         ]
 
 
@@ -162,14 +162,18 @@ def _nearest_of(paths: Sequence[str], candidates: Sequence[str]) -> list[tuple[s
     if not candidates:
         return [()] * len(paths)
     compared = _MAX_COMPARISONS // len(candidates)
-    # Without what all have in common, which would make all alike.
-    by_name = {path.removeprefix("root."): path for path in candidates}
+    by_name = {_comparable(path): path for path in candidates}
     found = [
-        difflib.get_close_matches(path.removeprefix("root."), by_name, _NUM_NEAREST, _LIKENESS)
+        difflib.get_close_matches(_comparable(path), by_name, _NUM_NEAREST, _LIKENESS)
         for path in paths[:compared]
     ]
     hints = [tuple(by_name[name] for name in names) for names in found]
     return hints + [()] * len(paths[compared:])
+
+
+def _comparable(path: str) -> str:
+    """Returns a path without what all have in common, names of TensorFlow 1 as paths."""
+    return path.removeprefix("root.").replace("/", ".")
 
 
 def _hint(nearest: Iterable[str]) -> str:

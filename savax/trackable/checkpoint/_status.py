@@ -18,22 +18,38 @@ _SHOWN = 10
 
 
 class LoadStatus:
-    """What ``Checkpoint.restore`` and ``Checkpoint.read`` return."""
-
-    def assert_consumed(self) -> Self:
-        """Checks that all of the checkpoint's values and all objects with values met."""
-        raise NotImplementedError
-
-    def assert_existing_objects_matched(self) -> Self:
-        """Checks that all objects with values got them from the checkpoint."""
-        raise NotImplementedError
-
-    def assert_nontrivial_match(self) -> Self:
-        """Checks that anything besides the root was found in the checkpoint."""
-        raise NotImplementedError
+    """What ``Checkpoint.restore``, ``Checkpoint.read`` and ``restore_by_name`` return."""
 
     def report(self) -> RestoreReport:
         """Returns what matched and what is left over, by path; print it to read it."""
+        raise NotImplementedError
+
+    def assert_consumed(self) -> Self:
+        """Checks that all of the checkpoint's values and all objects with values met.
+
+        Raises:
+          IncompleteRestoreError: lists both the values and the objects that are left over.
+        """
+        report = self.report()
+        _require(report, report.mismatch_lines(), report.unused_lines(), report.missing_lines())
+        return self
+
+    def assert_existing_objects_matched(self) -> Self:
+        """Checks that all objects with values got them from the checkpoint.
+
+        Raises:
+          IncompleteRestoreError: lists the others.
+        """
+        report = self.report()
+        _require(report, report.mismatch_lines(), report.missing_lines())
+        return self
+
+    def assert_nontrivial_match(self) -> Self:
+        """Checks that anything besides the root was found in the checkpoint.
+
+        Raises:
+          IncompleteRestoreError: nothing was.
+        """
         raise NotImplementedError
 
     def expect_partial(self) -> Self:
@@ -50,8 +66,8 @@ class LoadStatus:
 class CheckpointLoadStatus(LoadStatus):
     """The status of a checkpoint that was restored.
 
-    Assertions look at the objects as they are then: an object that was made after the restore, and
-    got its values when it was assigned to an attribute, counts as restored.
+    Assertions and reports look at the objects as they are then: an object that was made after the
+    restore, and got its values when it was assigned to an attribute, counts as restored.
 
     Args:
       restoration: what was restored.
@@ -69,25 +85,9 @@ class CheckpointLoadStatus(LoadStatus):
         self._freeze = freeze
         self._exempt = exempt
 
-    def assert_consumed(self) -> Self:
-        """Checks that all of the checkpoint's values and all objects with values met.
-
-        Raises:
-          IncompleteRestoreError: lists both the values and the objects that are left over.
-        """
-        report = self.report()
-        self._require(report.mismatch_lines(), report.unused_lines(), report.missing_lines())
-        return self
-
-    def assert_existing_objects_matched(self) -> Self:
-        """Checks that all objects with values got them from the checkpoint.
-
-        Raises:
-          IncompleteRestoreError: lists the others.
-        """
-        report = self.report()
-        self._require(report.mismatch_lines(), report.missing_lines())
-        return self
+    def report(self) -> RestoreReport:
+        """Returns what matched and what is left over, by path; print it to read it."""
+        return self._restoration.report(self._freeze(), self._exempt)
 
     def assert_nontrivial_match(self) -> Self:
         """Checks that anything besides the root was found in the checkpoint.
@@ -108,21 +108,41 @@ class CheckpointLoadStatus(LoadStatus):
             f"it has {theirs[:_SHOWN]!r} at its root, they have {ours[:_SHOWN]!r}."
         )
 
+
+class NameBasedLoadStatus(LoadStatus):
+    """The status of a checkpoint that was restored by names.
+
+    Args:
+      report: what was restored.
+    """
+
+    def __init__(self, report: RestoreReport) -> None:
+        self._report = report
+
     def report(self) -> RestoreReport:
         """Returns what matched and what is left over, by path; print it to read it."""
-        return self._restoration.report(self._freeze(), self._exempt)
+        return self._report
 
-    def _require(self, *kinds: list[str]) -> None:
-        lines = [line for kind in kinds for line in _shown(kind)]
-        if lines:
+    def assert_nontrivial_match(self) -> Self:
+        """Checks that anything was found in the checkpoint.
+
+        Raises:
+          IncompleteRestoreError: nothing was.
+        """
+        if not self._report.restored:
+            theirs = [unused.key for unused in self._report.unused[:_SHOWN]]
             raise IncompleteRestoreError(
-                f"The checkpoint {self._restoration.prefix!r} and the objects differ:"
-                + "".join(f"\n  {line}" for line in lines)
+                f"The checkpoint {self._report.prefix!r} has no Variable's name: it has {theirs!r}."
             )
+        return self
 
 
 class InitializationOnlyStatus(LoadStatus):
     """The status of ``restore(None)``: there was nothing to restore."""
+
+    def report(self) -> RestoreReport:
+        """Returns an empty report."""
+        return RestoreReport(None)
 
     def assert_consumed(self) -> Self:
         """Fails, as nothing was restored."""
@@ -136,14 +156,19 @@ class InitializationOnlyStatus(LoadStatus):
         """Fails, as nothing was restored."""
         raise self._nothing()
 
-    def report(self) -> RestoreReport:
-        """Returns an empty report."""
-        return RestoreReport(None)
-
     def _nothing(self) -> IncompleteRestoreError:
         return IncompleteRestoreError(
             "No checkpoint was restored: the path was None, as latest_checkpoint returns it for a "
             "directory without one."
+        )
+
+
+def _require(report: RestoreReport, *kinds: list[str]) -> None:
+    lines = [line for kind in kinds for line in _shown(kind)]
+    if lines:
+        raise IncompleteRestoreError(
+            f"The checkpoint {report.prefix!r} and the objects differ:"
+            + "".join(f"\n  {line}" for line in lines)
         )
 
 
