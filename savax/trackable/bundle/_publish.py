@@ -283,14 +283,11 @@ def replace_file(path: PathLike, data: bytes, *, fsync: bool = True) -> None:
       fsync: whether to wait until the change is on disk.
     """
     parent, name = os.path.split(os.fspath(path))
-    temporary = os.path.join(parent, f".{name}.savax-{secrets.token_hex(8)}.tmp")
-    try:
+    # In a work directory, so that the next writer removes it if this one dies.
+    with work_directory(parent or ".", name) as work:
+        temporary = os.path.join(work, "new")
         write_new_file(temporary, data, fsync=fsync)
         os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
     if fsync:
         fsync_directory(parent)
 

@@ -120,12 +120,13 @@ class Restoration:
         self._awaited_slots.difference_update(match.pairs)
         for stored_id, objects in match.pairs.items():
             owners = [obj for obj in objects if isinstance(obj, SlotOwner)]
+            if not owners:
+                continue
             slot_ids = {slot.slot_variable_node_id for slot in self.stored.slots_of(stored_id)}
-            slot_ids.difference_update(self.objects)
-            if owners and slot_ids:
-                self._awaited_slots |= slot_ids
-                for owner in owners:
-                    owner._await_slots(PendingSlotVariables(self, stored_id))
+            awaited = {slot_id for slot_id in slot_ids if slot_id not in self.objects}
+            self._awaited_slots |= awaited
+            for owner in owners if awaited else ():
+                owner._await_slots(PendingSlotVariables(self, stored_id))
 
     def was_restored(self, obj: Trackable) -> bool:
         """Whether an object got values."""

@@ -301,3 +301,11 @@ def test_a_deletion_that_was_interrupted_can_be_finished(tmp_path: Path) -> None
     assert not os.listdir(tmp_path)
     delete_bundle(tmp_path / "x", missing_ok=True)
     delete_bundle(tmp_path / "no" / "x", missing_ok=True)
+
+
+def test_replace_file_removes_what_a_dead_writer_left(tmp_path: Path) -> None:
+    (tmp_path / ".checkpoint.savax-0123456789abcdef").mkdir()
+    (tmp_path / ".checkpoint.savax-0123456789abcdef" / "owner").touch()
+    (tmp_path / ".checkpoint.savax-0123456789abcdef" / "new").touch()
+    replace_file(tmp_path / "checkpoint", b"one")
+    assert names(tmp_path) == ["checkpoint"]

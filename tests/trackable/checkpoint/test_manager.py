@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
+import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -302,3 +306,43 @@ def _killed_at(step: int, patch: pytest.MonkeyPatch, manager: CheckpointManager)
     except Killed:
         return True
     return False
+
+
+TRAINING = """
+import sys
+import numpy as np
+from savax.trackable import Variable
+from savax.trackable.checkpoint import Checkpoint, CheckpointManager
+
+step, weights = Variable(np.int64(0)), Variable(np.zeros(1000))
+manager = CheckpointManager(Checkpoint(step=step, weights=weights), sys.argv[1], max_to_keep=2)
+manager.restore_or_initialize()
+while True:
+    step.assign_add(1)
+    weights.assign(np.full(1000, float(step)))
+    manager.save()
+    print(int(step), flush=True)
+"""
+
+
+def test_training_that_is_killed_again_and_again(tmp_path: Path) -> None:
+    seen, delays = 0, random.Random(0)
+    for _ in range(4):
+        with subprocess.Popen(
+            [sys.executable, "-c", TRAINING, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            printed = int(process.stdout.readline())
+            assert printed > seen  # it went on, and not anew
+            time.sleep(delays.uniform(0, 0.05))
+            process.send_signal(signal.SIGKILL)
+            seen = max([printed, *map(int, process.stdout.read().split())])
+        step, weights = Variable(np.int64(0)), Variable(np.zeros(1000))
+        checkpoint = Checkpoint(step=step, weights=weights)
+        manager = CheckpointManager(checkpoint, tmp_path, max_to_keep=2)
+        assert manager.restore_or_initialize() is not None
+        assert int(step) in (seen, seen + 1)
+        assert set(weights.numpy().tolist()) == {float(step)}
+    manager.save()
+    assert len(stored(tmp_path)) == 2
+    assert stored(tmp_path) == sorted(names(manager.checkpoints))
