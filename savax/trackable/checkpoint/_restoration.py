@@ -202,7 +202,10 @@ def unfitting_values(
         entries = {name: bundle.entry(key) for name, key in assignment.keys.items()}
         problems = assignment.obj._restoration_problems(entries)
         if problems:
-            path = root + graph.path_of(assignment.obj).removeprefix("root")
+            # A slot is out of the graph if only its optimizer, or only its Variable, is in it.
+            path = "a slot variable"
+            if assignment.obj in graph:
+                path = root + graph.path_of(assignment.obj).removeprefix("root")
             key = next(iter(assignment.keys.values()))
             unfit.append((assignment.obj, [Mismatch(path, key, text) for text in problems]))
     return unfit

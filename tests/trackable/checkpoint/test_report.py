@@ -193,6 +193,18 @@ def test_a_slot_that_is_made_later_must_fit(slots_prefix: Path) -> None:
         owner.add_slot(weights[0], "m", Variable([0.0]))
 
 
+def test_a_slot_that_was_made_before_its_variable_must_fit(slots_prefix: Path) -> None:
+    checkpoint, owner, weights = build_slots(0.0, net=False)
+    status = checkpoint.read(slots_prefix)
+    owner.add_slot(weights[0], "m", Variable([0.0]))
+    with pytest.raises(ShapeMismatchError, match=r"a slot variable: expected .*'net/0/\.OPTIM"):
+        checkpoint.net = weights
+    assert weights[0] == 0
+    assert [found.path for found in status.report().mismatched] == [
+        "root.opt.slot('m', root.net.0)"
+    ]
+
+
 def test_copies_of_optimizers_wait_for_nothing(slots_prefix: Path) -> None:
     checkpoint, owner, weights = build_slots(0.0)
     checkpoint.read(slots_prefix)
