@@ -16,7 +16,7 @@ from savax.trackable import Variable
 from savax.types import TensorSpec, as_dtype, as_shape, shapes_compatible
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 _ARRAY_TYPES = (np.ndarray, np.generic, jax.Array, Variable)
 
@@ -137,31 +137,26 @@ def argument_names(flat: FlatArguments, spec: FunctionSpec) -> list[str]:
 
     Names are made legal and unique, the second ``x`` being ``x_1``.
     """
-    paths, _ = jax.tree_util.tree_flatten_with_path(
-        jax.tree.unflatten(flat.treedef, range(len(flat.leaves)))
-    )
-    names = []
-    for path, i in paths:
-        if i in flat.tensors:
-            leaf = flat.leaves[i]
-            own = leaf.name if isinstance(leaf, TensorSpec) else None
-            names.append(own or _parameter_name(path, spec))
-    return unique_names(names)
+    return unique_names(own or _parameter_name(path, spec) for own, path in _tensor_paths(flat))
 
 
 def structured_names(flat: FlatArguments, spec: FunctionSpec) -> list[str]:
     """Returns the name of each tensor in the structured signature: own name, else its path."""
+    return [
+        own or "_".join([_parameter_name(path, spec), *map(_key_text, path[2:])])
+        for own, path in _tensor_paths(flat)
+    ]
+
+
+def _tensor_paths(flat: FlatArguments) -> Iterator[tuple[str | None, Sequence[Any]]]:
+    """Yields the name that each tensor argument's spec gives it, and its place in the call."""
     paths, _ = jax.tree_util.tree_flatten_with_path(
         jax.tree.unflatten(flat.treedef, range(len(flat.leaves)))
     )
-    names = []
     for path, i in paths:
         if i in flat.tensors:
             leaf = flat.leaves[i]
-            own = leaf.name if isinstance(leaf, TensorSpec) else None
-            rest = [_key_text(entry) for entry in path[2:]]
-            names.append(own or "_".join([_parameter_name(path, spec), *rest]))
-    return names
+            yield leaf.name if isinstance(leaf, TensorSpec) else None, path
 
 
 def _parameter_name(path: Sequence[Any], spec: FunctionSpec) -> str:

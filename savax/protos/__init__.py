@@ -5,7 +5,13 @@ The schema is in ``schema/``, under the file names that TensorFlow gives it.
 
 from __future__ import annotations
 
-from savax.protos._attr_codec import AttrPlaceholder, FunctionRef, decode_attr, encode_attr
+from savax.protos._attr_codec import (
+    ATTR_FIELDS,
+    AttrPlaceholder,
+    FunctionRef,
+    decode_attr,
+    encode_attr,
+)
 from savax.protos._messages import (
     AssetFileDef,
     AttrValue,
@@ -86,6 +92,7 @@ from savax.protos._tensor_codec import decode_tensor, encode_tensor
 from savax.protos._wire import canonical_bytes, parse, parse_text, serialize, to_text
 
 __all__ = [
+    "ATTR_FIELDS",
     "AssetFileDef",
     "AttrPlaceholder",
     "AttrValue",

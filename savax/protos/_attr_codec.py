@@ -39,7 +39,7 @@ class AttrPlaceholder:
 
 
 # Names that OpDefs give to the kinds, and the fields of AttrValue and its lists that hold them.
-_FIELDS = {
+ATTR_FIELDS = {
     "int": "i",
     "float": "f",
     "bool": "b",
@@ -73,16 +73,16 @@ def encode_attr(value: Any, kind: str | None = None) -> AttrValue:
     if kind is None:
         kind = _kind_of(value)
     element_kind = kind.removeprefix("list(").removesuffix(")")
-    if element_kind not in _FIELDS:
+    if element_kind not in ATTR_FIELDS:
         raise InvalidArgumentError(f"{kind!r} is no type of an attribute.")
     if kind == element_kind:
-        return AttrValue(**{_FIELDS[kind]: _encode_element(value, kind)})
+        return AttrValue(**{ATTR_FIELDS[kind]: _encode_element(value, kind)})
     if not isinstance(value, Iterable) or isinstance(value, str | bytes):
         raise NotEncodableError(f"The attribute value {value!r} is no {kind}.")
     elements = [_encode_element(element, element_kind) for element in value]
     proto = AttrValue(list=AttrValue.ListValue())
     if elements:
-        getattr(proto.list, _FIELDS[element_kind]).extend(elements)
+        getattr(proto.list, ATTR_FIELDS[element_kind]).extend(elements)
     return proto
 
 

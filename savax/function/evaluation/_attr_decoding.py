@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from savax.errors import CorruptSavedModelError, UnsupportedError
-from savax.protos import decode_attr
+from savax.protos import ATTR_FIELDS, decode_attr
 from savax.types import TensorShape, as_dtype
 
 if TYPE_CHECKING:
@@ -14,18 +14,6 @@ if TYPE_CHECKING:
 
     from savax.function._op_schemas import AttrSchema, OpSchema
     from savax.protos import AttrValue, NodeDef
-
-# The field of an AttrValue that each kind of attribute uses.
-_FIELDS = {
-    "int": "i",
-    "float": "f",
-    "bool": "b",
-    "string": "s",
-    "type": "type",
-    "shape": "shape",
-    "tensor": "tensor",
-    "func": "func",
-}
 
 # In version 1 graphs, a dtype's number plus 100 is a reference to a tensor of that dtype.
 _REF_OFFSET = 100
@@ -70,7 +58,7 @@ def _defaults(schema: OpSchema) -> Mapping[str, Any]:
 
 def _decode(node: NodeDef, attr: AttrSchema, value: AttrValue) -> Any:
     found = value.WhichOneof("value")
-    expected = "list" if attr.kind.startswith("list(") else _FIELDS.get(attr.kind)
+    expected = "list" if attr.kind.startswith("list(") else ATTR_FIELDS.get(attr.kind)
     if found == "placeholder":
         raise UnsupportedError(
             f"{node.op} node {node.name!r}: the attribute {attr.name!r} stands for one of its "
