@@ -15,11 +15,16 @@ import ast
 import importlib.util
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from savax.saved_model.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -63,6 +68,17 @@ def run(block: Block, page: Path, namespace: dict[str, Any]) -> None:
             assert squeezed(repr(value)) == squeezed(promise[1]), f"{page.name}:{node.lineno}"
         else:
             exec(compile(ast.Module([node], []), str(page), "exec"), namespace)
+
+
+@pytest.fixture(autouse=True)
+def jax_settings() -> Iterator[None]:
+    """Takes back what a page's blocks set in JAX, for the tests that follow in this process."""
+    before = dict(jax.config.values)
+    yield
+    for name, value in before.items():
+        if jax.config.values[name] != value:
+            jax.config.update(name, value)
+    compilation_cache.reset_cache()
 
 
 def squeezed(text: str) -> str:
