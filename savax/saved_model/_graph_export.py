@@ -59,14 +59,12 @@ class MainGraph:
     Attributes:
       writer: writes its nodes.
       tensors: the tensor that stands for each captured object, by the object's id.
-      variables: name of each Variable's node, by the object's id.
       constants: name of each captured constant's node, by the object's id.
       asset_nodes: name of the placeholder of each asset, in the order of the files.
     """
 
     writer: GraphWriter = dataclasses.field(default_factory=GraphWriter)
     tensors: dict[int, str] = dataclasses.field(default_factory=dict)
-    variables: dict[int, str] = dataclasses.field(default_factory=dict)
     constants: dict[int, str] = dataclasses.field(default_factory=dict)
     asset_nodes: list[str] = dataclasses.field(default_factory=list)
     _initializers: list[str] = dataclasses.field(default_factory=list)
@@ -115,7 +113,7 @@ class MainGraph:
     def _add_variable(self, variable: Variable) -> None:
         handle = self._add_handle(variable.name, variable.dtype, variable.shape)
         self.read(handle, variable.dtype, variable.shape)
-        self.variables[id(variable)] = self.tensors[id(variable)] = handle
+        self.tensors[id(variable)] = handle
 
     def _add_handle(self, name: str, dtype: DType, shape: Shape) -> str:
         # Equal shared names would make two Variables one, so the unique node name serves as both.
@@ -207,7 +205,7 @@ class MainGraph:
         keys = [variable_key for _, variable_key in variables]
         dtypes = [variable.dtype for variable, _ in variables]
         proto = self._strings("Const", object_graph)
-        reads = [f"{self.variables[id(variable)]}/Read/ReadVariableOp" for variable, _ in variables]
+        reads = [f"{self.tensors[id(variable)]}/Read/ReadVariableOp" for variable, _ in variables]
         inputs = [filename, self._names("SaveV2/tensor_names", [*keys, key])]
         inputs += [self._names("SaveV2/shape_and_slices", [""] * (len(keys) + 1)), *reads, proto]
         save = add("SaveV2", "SaveV2", inputs, {"dtypes": [*dtypes, _STRING]}).name
@@ -238,7 +236,7 @@ class MainGraph:
             assign = self.writer.add_node(
                 "AssignVariableOp",
                 "AssignVariableOp",
-                [self.variables[id(variable)], value],
+                [self.tensors[id(variable)], value],
                 {"dtype": variable.dtype},
             )
             assigns.append(assign.name)

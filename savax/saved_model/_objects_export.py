@@ -62,13 +62,11 @@ class ExportedGraph:
       functions: FunctionDefs of the concrete functions.
       constants: name of the Const node of each captured constant, by the object's id.
       assets: index of each asset in the model's list of files, by the object's id.
-      variables: name of each Variable in the main graph, by the object's id.
     """
 
     functions: ExportedFunctions
     constants: Mapping[int, str]
     assets: Mapping[int, int]
-    variables: Mapping[int, str]
 
 
 def export_objects(graph: ObjectGraph, exported: ExportedGraph) -> SavedObjectGraph:

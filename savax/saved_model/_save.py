@@ -184,7 +184,7 @@ def build_saved_model(
     meta_graph.signature_def[INIT_OP_SIGNATURE_KEY].CopyFrom(main.add_init_op())
     meta_graph.saver_def.CopyFrom(main.add_saver(graph, *state))
     meta_graph.graph_def.CopyFrom(main.finish(functions))
-    exported = ExportedGraph(functions, main.constants, assets.indices, main.variables)
+    exported = ExportedGraph(functions, main.constants, assets.indices)
     meta_graph.object_graph_def.CopyFrom(export_objects(graph, exported))
     for name, node in zip(assets.names, main.asset_nodes, strict=True):
         asset_file = meta_graph.asset_file_def.add(filename=name)
