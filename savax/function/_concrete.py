@@ -53,8 +53,8 @@ class Body(Protocol):
 class ConcreteFunction(FunctionLike):
     """A function with one signature.
 
-    Call it as the Python function that it comes from, or with its tensors alone: positionally in
-    flattened order, or by their graph names.
+    Call it as the Python function that it comes from, or with its tensors alone: by their graph
+    names, or positionally in flattened order if it has positional parameters or one tensor.
 
     Attributes:
       function_spec: the parameters that calls bind to.
@@ -191,6 +191,9 @@ class ConcreteFunction(FunctionLike):
         names = self.argument_names
         if len(args) + len(kwargs) != len(names) or set(kwargs) != set(names[len(args) :]):
             return None
+        spec = self.function_spec
+        if args and len(names) > 1 and not spec.args and spec.varargs is None:
+            return None  # keywords have no order, as those of a signature
         return [*args, *(kwargs[name] for name in names[len(args) :])]
 
     def _aligned(self, flat: FlatArguments) -> FlatArguments:

@@ -104,9 +104,8 @@ class SavedModelBuilder:
                 "The variables have been written already; add further graphs by add_meta_graph."
             )
         graph = sess.graph
-        chosen = self._prepare(
-            graph, signature_def_map, assets_collection, main_op or legacy_init_op, saver
-        )
+        init_op = main_op if main_op is not None else legacy_init_op
+        chosen = self._prepare(graph, signature_def_map, assets_collection, init_op, saver)
         os.makedirs(os.path.join(self._export_dir, VARIABLES_DIRECTORY), exist_ok=True)
         prefix = variables_prefix(self._export_dir)
         chosen.save(sess, prefix, write_meta_graph=False, write_state=False)

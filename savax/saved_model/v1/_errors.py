@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from savax.errors import InvalidArgumentError
+from savax.errors import InvalidArgumentError, NotFoundError
 
 
 class BuilderStateError(InvalidArgumentError, AssertionError):
@@ -23,3 +23,7 @@ class AssetTensorError(InvalidArgumentError, TypeError):
 
 class NoGraphTensorError(InvalidArgumentError, RuntimeError):
     """A tensor of a graph is needed, and something else was given."""
+
+
+class MissingCheckpointError(NotFoundError, InvalidArgumentError):
+    """There is no checkpoint where variables of a graph are to be restored from."""

@@ -6,7 +6,7 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any
 
-from savax.errors import CorruptSavedModelError, InvalidArgumentError
+from savax.errors import CorruptSavedModelError, InvalidArgumentError, NotFoundError
 from savax.function.graph._tensor_names import canonical_tensor
 from savax.saved_model._constants import INIT_OP_SIGNATURE_KEY
 from savax.saved_model._reader import (
@@ -17,6 +17,7 @@ from savax.saved_model._reader import (
 )
 from savax.saved_model.v1._asset_collection import asset_feeds
 from savax.saved_model.v1._constants import LEGACY_INIT_OP_KEY, MAIN_OP_KEY
+from savax.saved_model.v1._errors import MissingCheckpointError
 from savax.saved_model.v1._meta_graph import import_into_graph
 from savax.trackable.bundle import BundleReader
 from savax.types import contained_path, index_path, variables_prefix
@@ -56,7 +57,8 @@ def load(
 
     Raises:
       TagsMismatchError: the model has no graph with these tags (a RuntimeError).
-      NotFoundError: there is no model, or its checkpoint is missing (an OSError).
+      NotFoundError: there is no model (an OSError).
+      MissingCheckpointError: the model has no checkpoint (a NotFoundError and a ValueError).
       CorruptSavedModelError: the model contradicts itself.
       UnsafePathError: files of the model lie outside its directory.
     """
@@ -130,7 +132,10 @@ def restore_variables(
 
 
 def _open_checkpoint(directory: ModelDirectory, _: str) -> BundleReader:
-    return BundleReader(_PREFIX, dir_fd=directory.fd, contained=True)
+    try:
+        return BundleReader(_PREFIX, dir_fd=directory.fd, contained=True)
+    except NotFoundError as error:
+        raise MissingCheckpointError(str(error)) from error
 
 
 def run_main_op(

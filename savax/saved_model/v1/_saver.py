@@ -10,7 +10,6 @@ import numpy as np
 
 from savax.errors import (
     InvalidArgumentError,
-    NotFoundError,
     UnsupportedError,
     UnsupportedOptionError,
 )
@@ -18,6 +17,7 @@ from savax.function.graph._default_stack import get_default_graph
 from savax.function.graph._graph_variables import variables_of
 from savax.function.graph._tensor_names import canonical_tensor, split_tensor
 from savax.protos import SaverDef
+from savax.saved_model.v1._errors import MissingCheckpointError
 from savax.saved_model.v1._meta_graph import export_meta_graph
 from savax.saved_model.v1._saver_nodes import add_saver_nodes
 from savax.trackable.bundle import Partitioned, delete_bundle, parse_slice_spec, write_bundle
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
     from savax.protos import MetaGraphDef, NodeDef
     from savax.saved_model.v1._session import Session
     from savax.types import PathLike
-
-
-class MissingCheckpointError(NotFoundError, InvalidArgumentError):
-    """There is no checkpoint where a Saver is to restore one from."""
 
 
 class Saver:
