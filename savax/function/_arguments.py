@@ -148,6 +148,14 @@ def structured_names(flat: FlatArguments, spec: FunctionSpec) -> list[str]:
     ]
 
 
+def argument_paths(flat: FlatArguments, spec: FunctionSpec) -> list[str]:
+    """Returns the place of each leaf as a user writes it: ``x['ids'][0]``."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(
+        jax.tree.unflatten(flat.treedef, range(len(flat.leaves)))
+    )
+    return [_parameter_name(path, spec) + jax.tree_util.keystr(path[2:]) for path, _ in paths]
+
+
 def _tensor_paths(flat: FlatArguments) -> Iterator[tuple[str | None, Sequence[Any]]]:
     """Yields the name that each tensor argument's spec gives it, and its place in the call."""
     paths, _ = jax.tree_util.tree_flatten_with_path(

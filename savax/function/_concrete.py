@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import jax
 
 from savax.errors import SignatureMismatchError
-from savax.function._arguments import (
-    FlatArguments,
-    convert_argument,
-    flatten_call,
-    is_array,
-    tensor_spec_of,
+from savax.function._arguments import FlatArguments, convert_argument, flatten_call
+from savax.function._call_matching import (
+    aligned,
+    call_differences,
+    describe_call,
+    describe_specs,
+    fits,
+    tensors_of,
 )
 from savax.function._call_memo import CallMemo
 from savax.trackable import FunctionLike, TableResource, Trackable, Variable
@@ -149,6 +151,10 @@ class ConcreteFunction(FunctionLike):
         """
         return self.body.segments()
 
+    def tensors_of(self, flat: FlatArguments) -> list[Any]:
+        """Returns the tensors of a call that the signature accepts, as arrays that fit it."""
+        return self.converted(tensors_of(flat, self._wanted))
+
     def converted(self, values: Sequence[Any]) -> list[Any]:
         """Returns tensor arguments in flattened order as arrays that fit the signature."""
         return [
@@ -167,18 +173,25 @@ class ConcreteFunction(FunctionLike):
           flat: the call.
           convert: whether Python values in the place of tensors count too.
         """
-        return not self._differences(flat, convert=convert)
+        return fits(flat, self._wanted, convert=convert)
+
+    def has_structure(self, flat: FlatArguments) -> bool:
+        """Whether a call has the signature's lists, tuples, dicts and Nones."""
+        return bool(aligned(flat, self._wanted).treedef == self._wanted.treedef)
+
+    def differences(self, flat: FlatArguments) -> list[str]:
+        """Returns a line for each place where a call differs from the structured signature."""
+        return call_differences(flat, self._wanted, self.function_spec)
 
     def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
         try:
             flat = flatten_call(self.function_spec.bind(args, kwargs))
-            problems = self._differences(flat, convert=True)
         except SignatureMismatchError as error:
             problems = [str(error)]
         else:
+            problems = self.differences(flat)
             if not problems:
-                leaves = self._aligned(flat).leaves
-                return [leaves[i] for i in self._wanted.tensors]
+                return tensors_of(flat, self._wanted)
         values = self._bind_flat(args, kwargs)
         if values is not None:
             return values
@@ -196,43 +209,6 @@ class ConcreteFunction(FunctionLike):
             return None  # keywords have no order, as those of a signature
         return [*args, *(kwargs[name] for name in names[len(args) :])]
 
-    def _aligned(self, flat: FlatArguments) -> FlatArguments:
-        """Returns a call with the lists of numbers that stand for tensors as single leaves."""
-        wanted: Any = self._wanted.treedef
-        if flat.treedef == wanted:
-            return flat
-        call = jax.tree.unflatten(flat.treedef, flat.leaves)
-        try:
-            leaves = wanted.flatten_up_to(call)
-        except (ValueError, TypeError):
-            return flat
-        arrays = tuple(i for i, leaf in enumerate(leaves) if is_array(leaf))
-        return FlatArguments(wanted, leaves, arrays)
-
-    def _differences(self, flat: FlatArguments, *, convert: bool) -> list[str]:
-        wanted = self._wanted
-        if convert:
-            flat = self._aligned(flat)
-        if flat.treedef != wanted.treedef:
-            return ["The arguments have another structure."]
-        problems = []
-        tensors, given_tensors = set(wanted.tensors), set(flat.tensors)
-        for i, (want, given) in enumerate(zip(wanted.leaves, flat.leaves, strict=True)):
-            if i in tensors:
-                problems += self._tensor_problem(want, given, i in given_tensors, convert)
-            elif i in given_tensors or type(want) is not type(given) or want != given:
-                problems.append(f"The value {want!r} is part of the signature, got {given!r}.")
-        return problems
-
-    def _tensor_problem(
-        self, want: TensorSpec, given: Any, is_tensor: bool, convert: bool
-    ) -> list[str]:
-        if not is_tensor:
-            return [] if convert else [f"A tensor {want} is wanted, got {given!r}."]
-        spec = tensor_spec_of(given)
-        fits = spec.is_subtype_of(want) and spec.name in (None, want.name)
-        return [] if fits else [f"{want} is wanted, got {spec}."]
-
     def _signature(self) -> Canonical:
         return self.structured_input_signature
 
@@ -248,32 +224,5 @@ class ConcreteFunction(FunctionLike):
         }
 
     def __repr__(self) -> str:
-        result = jax.tree.map(_short_spec, self.structured_outputs)
-        return f"<ConcreteFunction {self.name}{describe_call(self._signature())} -> {result}>"
-
-
-def describe_call(call: Canonical) -> str:
-    """Returns a call in one line, arrays by their specs."""
-    args, kwargs = call
-    parts = [_describe(arg) for arg in args]
-    parts += [f"{name}={_describe(value)}" for name, value in kwargs.items()]
-    return f"({', '.join(parts)})"
-
-
-def _describe(value: Any) -> str:
-    return str(jax.tree.map(_short_spec, value, is_leaf=lambda leaf: isinstance(leaf, Variable)))
-
-
-class _Text(str):
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-def _short_spec(value: Any) -> Any:
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
-        spec = tensor_spec_of(value)
-        dims = "..." if spec.dims is None else ", ".join(str(d) for d in spec.dims)
-        return _Text(f"{spec.dtype.name}[{dims}]")
-    return value
+        call, result = describe_call(self._signature()), describe_specs(self.structured_outputs)
+        return f"<ConcreteFunction {self.name}{call} -> {result}>"

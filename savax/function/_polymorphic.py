@@ -20,8 +20,9 @@ from savax.function._arguments import (
     structured_names,
     tensor_spec_of,
 )
+from savax.function._call_matching import describe_call
 from savax.function._call_memo import CallMemo
-from savax.function._concrete import ConcreteFunction, describe_call
+from savax.function._concrete import ConcreteFunction
 from savax.function._execution import TracedExecution
 from savax.function._function_spec import Canonical, FunctionSpec
 from savax.function._jax_names import is_under_trace
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from savax.trackable import SaveType
+
+# As many signatures are shown to a call that fits none.
+_SHOWN_SIGNATURES = 8
 
 
 class Function(FunctionLike):
@@ -115,9 +119,7 @@ class Function(FunctionLike):
             return concrete.run_flat(tensors)
         flat = flatten_call(self._canonical(args, kwargs))
         concrete = self._concrete_for(flat)
-        if len(flat.tensors) != len(concrete.argument_names):
-            return concrete(*args, **kwargs)  # Python numbers and lists stand for tensors
-        tensors = concrete.converted(flat.tensor_leaves)
+        tensors = concrete.tensors_of(flat)
         if not is_under_trace():
             self._memo.remember(args, kwargs, tensors, concrete)
         return concrete.run_flat(tensors)
@@ -250,9 +252,17 @@ class Function(FunctionLike):
                 "call. Give it an input_signature, or call get_concrete_function before saving."
             )
         given = describe_call(flat.with_tensors(flat.tensor_leaves))
+        found = [(concrete.differences(flat), concrete) for concrete in self._concrete_functions]
+        found.sort(key=lambda pair: (not pair[1].has_structure(flat), len(pair[0])))
+        lines = [
+            f"    {concrete!r}" + "".join(f"\n      {line}" for line in differences)
+            for differences, concrete in found[:_SHOWN_SIGNATURES]
+        ]
+        if len(found) > _SHOWN_SIGNATURES:
+            lines.append(f"    and {len(found) - _SHOWN_SIGNATURES} more")
         return SignatureMismatchError(
-            f"{self.name} has no signature for these arguments.\n  given: {given}\n  signatures:\n"
-            + "\n".join(f"    {concrete!r}" for concrete in self._concrete_functions)
+            f"{self.name} has no signature for these arguments.\n  given: {given}\n"
+            "  signatures, the nearest first:\n" + "\n".join(lines)
         )
 
     def _generalised(self, flat: FlatArguments) -> FlatArguments:
