@@ -241,29 +241,9 @@ class Function(FunctionLike):
         if not fitting and self.python_function is None:
             fitting = [c for c in self._concrete_functions if c.accepts(flat, convert=True)]
             if not fitting:
-                raise self._no_match(flat)
+                raise _no_match(self.name, self._concrete_functions, flat)
             return fitting[0]
         return max(fitting, key=_generality, default=None)
-
-    def _no_match(self, flat: FlatArguments) -> SignatureMismatchError:
-        if not self._concrete_functions:
-            return SignatureMismatchError(
-                f"{self.name} was never traced before it was saved, so it has no signature to "
-                "call. Give it an input_signature, or call get_concrete_function before saving."
-            )
-        given = describe_call(flat.with_tensors(flat.tensor_leaves))
-        found = [(concrete.differences(flat), concrete) for concrete in self._concrete_functions]
-        found.sort(key=lambda pair: (not pair[1].has_structure(flat), len(pair[0])))
-        lines = [
-            f"    {concrete!r}" + "".join(f"\n      {line}" for line in differences)
-            for differences, concrete in found[:_SHOWN_SIGNATURES]
-        ]
-        if len(found) > _SHOWN_SIGNATURES:
-            lines.append(f"    and {len(found) - _SHOWN_SIGNATURES} more")
-        return SignatureMismatchError(
-            f"{self.name} has no signature for these arguments.\n  given: {given}\n"
-            "  signatures, the nearest first:\n" + "\n".join(lines)
-        )
 
     def _generalised(self, flat: FlatArguments) -> FlatArguments:
         if self.input_signature is not None:
@@ -293,6 +273,30 @@ class Function(FunctionLike):
 
     def __repr__(self) -> str:
         return f"<savax.function {self.name}{self.function_spec.describe()}>"
+
+
+def _no_match(
+    name: str, known: Sequence[ConcreteFunction], flat: FlatArguments
+) -> SignatureMismatchError:
+    """Returns the error of a call that fits none of a loaded function's signatures."""
+    if not known:
+        return SignatureMismatchError(
+            f"{name} was never traced before it was saved, so it has no signature to "
+            "call. Give it an input_signature, or call get_concrete_function before saving."
+        )
+    given = describe_call(flat.with_tensors(flat.tensor_leaves))
+    found = [(concrete.differences(flat), concrete) for concrete in known]
+    found.sort(key=lambda pair: (not pair[1].has_structure(flat), len(pair[0])))
+    lines = [
+        f"    {concrete!r}" + "".join(f"\n      {line}" for line in differences)
+        for differences, concrete in found[:_SHOWN_SIGNATURES]
+    ]
+    if len(found) > _SHOWN_SIGNATURES:
+        lines.append(f"    and {len(found) - _SHOWN_SIGNATURES} more")
+    return SignatureMismatchError(
+        f"{name} has no signature for these arguments.\n  given: {given}\n"
+        "  signatures, the nearest first:\n" + "\n".join(lines)
+    )
 
 
 def _traced(
