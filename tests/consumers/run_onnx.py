@@ -1,7 +1,4 @@
-"""Runs the default signature of a SavedModel by tf2onnx and onnxruntime.
-
-``python run_onnx.py MODEL INPUTS.npz OUTPUTS.npz``; inputs and outputs by the signature's names.
-"""
+"""Runs SavedModels by tf2onnx and onnxruntime; see jobs.py."""
 
 from __future__ import annotations
 
@@ -9,27 +6,37 @@ import os
 import subprocess
 import sys
 import tempfile
+from typing import TYPE_CHECKING
 
-import numpy as np
 import onnxruntime
+from jobs import work
+
+if TYPE_CHECKING:
+    from jobs import Arrays, Runner
 
 
-def main() -> None:
-    model_path, inputs_path, outputs_path = sys.argv[1:]
+def open_model(path: str) -> Runner:
     with tempfile.TemporaryDirectory() as folder:
         onnx_path = os.path.join(folder, "model.onnx")
-        command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", model_path]
-        command += ["--signature_def", "serving_default", "--opset", "18", "--output", onnx_path]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.exit(done.stderr[-3000:])
+        _convert(path, onnx_path)
         session = onnxruntime.InferenceSession(onnx_path, providers=["CPUExecutionProvider"])
-    inputs = np.load(inputs_path)
-    feeds = {port.name: inputs[port.name] for port in session.get_inputs()}
     names = [port.name for port in session.get_outputs()]
-    results = dict(zip(names, session.run(None, feeds), strict=True))
-    np.savez(outputs_path, **results)
+
+    def run(inputs: Arrays) -> Arrays:
+        feeds = {port.name: inputs[port.name] for port in session.get_inputs()}
+        return dict(zip(names, session.run(None, feeds), strict=True))
+
+    return run
+
+
+def _convert(path: str, onnx_path: str) -> None:
+    # The command in a process of its own: it goes on after errors and only logs them.
+    command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", path]
+    command += ["--signature_def", "serving_default", "--opset", "18", "--output", onnx_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-3000:])
 
 
 if __name__ == "__main__":
-    main()
+    work(open_model)

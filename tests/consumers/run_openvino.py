@@ -1,31 +1,31 @@
-"""Runs the default signature of a SavedModel by OpenVINO's own reader.
-
-``python run_openvino.py MODEL INPUTS.npz OUTPUTS.npz``; arrays go by the names of the signature.
-"""
+"""Runs SavedModels by OpenVINO's own reader; see jobs.py."""
 
 from __future__ import annotations
 
-import sys
+from typing import TYPE_CHECKING
 
-import numpy as np
 import openvino
+from jobs import work
+
+if TYPE_CHECKING:
+    from jobs import Arrays, Runner
 
 
-def main() -> None:
-    model_path, inputs_path, outputs_path = sys.argv[1:]
-    model = openvino.Core().read_model(model_path)
+def open_model(path: str) -> Runner:
+    model = openvino.Core().read_model(path)
     # f32 all through: some processors would compute in bf16 otherwise.
     compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    inputs = np.load(inputs_path)
-    feeds = {}
-    for port in compiled.inputs:
-        name = next(name for name in inputs if any(_matches(name, own) for own in port.names))
-        feeds[port] = inputs[name]
-    results = compiled(feeds)
-    outputs = {}
-    for position, port in enumerate(compiled.outputs):
-        outputs[_output_name(port.names)] = results[position]
-    np.savez(outputs_path, **outputs)
+
+    def run(inputs: Arrays) -> Arrays:
+        feeds = {}
+        for port in compiled.inputs:
+            name = next(name for name in inputs if any(_matches(name, own) for own in port.names))
+            feeds[port] = inputs[name]
+        results = compiled(feeds)
+        ports = enumerate(compiled.outputs)
+        return {_output_name(port.names): results[position] for position, port in ports}
+
+    return run
 
 
 def _matches(name: str, own: str) -> bool:
@@ -38,4 +38,4 @@ def _output_name(names: set[str]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    work(open_model)
