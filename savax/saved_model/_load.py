@@ -21,6 +21,7 @@ from savax.saved_model._reader import (
     put_back,
     read_parts,
 )
+from savax.saved_model._registered_classes import registered_classes
 from savax.saved_model._signatures import SIGNATURES_ATTRIBUTE, SignatureMap
 from savax.saved_model._stored_fingerprint import check_fingerprint
 from savax.saved_model._values_import import restore_values
@@ -105,8 +106,8 @@ def _load_from(
     if options.experimental_variable_policy is not VariablePolicy.NONE:
         place_variables(objects, meta_graph.object_graph_def)
     root = _finished_root(objects[0], meta_graph, options, objects)
-    if isinstance(root, LoadedObject) and not hasattr(root, "graph_debug_info"):
-        root.set_untracked("graph_debug_info", read_debug_info(directory))
+    if _takes_attributes(root, meta_graph) and not hasattr(root, "graph_debug_info"):
+        object.__setattr__(root, "graph_debug_info", read_debug_info(directory))
     check_fingerprint(directory, model)
     return root
 
@@ -114,21 +115,30 @@ def _load_from(
 def _finished_root(
     root: Trackable, meta_graph: MetaGraphDef, options: LoadOptions, objects: list[Trackable]
 ) -> Trackable:
-    if not isinstance(root, LoadedObject):
+    if not _takes_attributes(root, meta_graph):
         return root
     info = meta_graph.meta_info_def
-    root.set_untracked("tensorflow_version", info.tensorflow_version)
-    root.set_untracked("tensorflow_git_version", info.tensorflow_git_version)
+    attributes: dict[str, Any] = {
+        "tensorflow_version": info.tensorflow_version,
+        "tensorflow_git_version": info.tensorflow_git_version,
+    }
     if SIGNATURES_ATTRIBUTE not in vars(root):
-        root.set_untracked(SIGNATURES_ATTRIBUTE, SignatureMap({}))
+        attributes[SIGNATURES_ATTRIBUTE] = SignatureMap({})
     if options.experimental_load_function_aliases:
         if hasattr(root, "function_aliases"):
             raise InvalidArgumentError(
                 "The model's root has an attribute 'function_aliases' of its own, so its aliases "
                 "can't be loaded."
             )
-        root.set_untracked("function_aliases", _aliases(meta_graph, objects))
+        attributes["function_aliases"] = _aliases(meta_graph, objects)
+    for name, value in attributes.items():
+        object.__setattr__(root, name, value)  # past the tracking, as they aren't saved
     return root
+
+
+def _takes_attributes(root: Trackable, meta_graph: MetaGraphDef) -> bool:
+    """Whether a root tells of its model; Variables and containers don't."""
+    return isinstance(root, LoadedObject) or 0 in registered_classes(meta_graph.object_graph_def)
 
 
 def _aliases(meta_graph: MetaGraphDef, objects: list[Trackable]) -> dict[str, Function]:

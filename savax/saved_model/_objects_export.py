@@ -10,6 +10,7 @@ from savax.errors import NotEncodableError
 from savax.function import ConcreteFunction, Function, FunctionSpec, export_composites
 from savax.protos import FunctionSpec as FunctionSpecProto
 from savax.protos import SavedObject, SavedObjectGraph, encode_shape, encode_structure
+from savax.saved_model._registered_classes import check_loading_order, write_registered
 from savax.saved_model._signatures import SignatureMap
 from savax.trackable import (
     Asset,
@@ -77,8 +78,9 @@ def export_objects(graph: ObjectGraph, exported: ExportedGraph) -> SavedObjectGr
     """Returns the SavedObjectGraph of a frozen object graph.
 
     Raises:
-      NotEncodableError: a function takes or has as default a value that the format can't hold;
-        the message has the path of all such functions.
+      NotEncodableError: a function takes or has as default a value that the format can't hold, or
+        an object of a registered class isn't described by a message; the message has all paths.
+      CyclicDependencyError: objects of registered classes need each other for being loaded.
     """
     proto = SavedObjectGraph()
     problems = []
@@ -95,6 +97,7 @@ def export_objects(graph: ObjectGraph, exported: ExportedGraph) -> SavedObjectGr
             _writer(node.obj)(saved, node.obj, exported)
             if isinstance(node.obj, ConcreteFunction):
                 _write_signature(proto, graph, node.obj, exported)
+            write_registered(saved, node, graph)
         except NotEncodableError as error:
             problems.append(f"{graph.path_of(node.id)}: {error}")
         if isinstance(node.obj, Function | ConcreteFunction):
@@ -109,6 +112,7 @@ def export_objects(graph: ObjectGraph, exported: ExportedGraph) -> SavedObjectGr
         )
     if problems:
         raise NotEncodableError("\n".join(problems))
+    check_loading_order(proto, graph)
     return proto
 
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from savax.errors import CorruptSavedModelError, UnsafePathError
+from savax.errors import CorruptSavedModelError, CyclicDependencyError, UnsafePathError
 from savax.function import ConcreteFunction, Function
 from savax.protos import (
     MetaGraphDef,
@@ -26,7 +26,15 @@ from savax.saved_model._loaded_objects import (
     LoadedSlotOwner,
 )
 from savax.saved_model._loaded_tables import LoadedResource
-from savax.saved_model._signatures import SIGNATURES_ATTRIBUTE, SignatureMap
+from savax.saved_model._registered_classes import (
+    LoadedParts,
+    add_children,
+    is_signatures,
+    registered_classes,
+    revival_order,
+    revive_registered,
+)
+from savax.saved_model._signatures import SignatureMap
 from savax.trackable import (
     Asset,
     Constant,
@@ -71,6 +79,13 @@ class ObjectImporter:
         self._functions = FunctionImporter(self.meta_graph.graph_def, self._proto, assets)
         self._resource_lock = threading.RLock()
         self._nodes: list[Trackable | None] = [None] * len(self._proto.nodes)
+        self._registered = registered_classes(self._proto)
+        graph_nodes = self.meta_graph.graph_def.node if self._registered else ()
+        self._parts = LoadedParts(
+            self.export_dir,
+            self.meta_graph.asset_file_def,
+            {node.name: node.attr for node in graph_nodes},
+        )
 
     def import_objects(self) -> list[Trackable]:
         """Returns the objects of all nodes, with their edges; the root is the first.
@@ -81,18 +96,16 @@ class ObjectImporter:
         if not self._proto.nodes:
             raise CorruptSavedModelError("The object graph has no root.")
         self._check_edges()
-        for kinds in _PHASES:
-            for node_id, saved in enumerate(self._proto.nodes):
-                if saved.WhichOneof("kind") in kinds and not _is_signature_map(saved):
-                    self._nodes[node_id] = self._revive(node_id, saved)
+        for node_id in self._revival_order():
+            self._nodes[node_id] = self._revive(node_id, self._proto.nodes[node_id])
         for node_id, saved in enumerate(self._proto.nodes):
             if _is_signature_map(saved):
                 self._nodes[node_id] = self._signature_map(saved)
         graph = self.meta_graph.graph_def
         self._functions.register_gradients(import_gradients(graph, self._proto, self._nodes))
         objects = [LoadedObject() if node is None else node for node in self._nodes]
-        for obj, saved in zip(objects, self._proto.nodes, strict=True):
-            _add_edges(obj, saved, objects)
+        for node_id, (obj, saved) in enumerate(zip(objects, self._proto.nodes, strict=True)):
+            _add_edges(obj, saved, objects, is_registered=node_id in self._registered)
             _add_slots(obj, saved, objects)
             _add_table_functions(obj, saved, objects)
         return objects
@@ -106,6 +119,7 @@ class ObjectImporter:
             ids = [child.node_id for child in saved.children]
             for slot in saved.slot_variables:
                 ids += [slot.original_variable_node_id, slot.slot_variable_node_id]
+            ids += [dependency.node_id for dependency in saved.dependencies]
             for saveable in saved.saveable_objects.values():
                 ids += [saveable.save_function, saveable.restore_function]
             if any(not 0 <= child_id < count for child_id in ids):
@@ -113,8 +127,31 @@ class ObjectImporter:
                     f"Node {node_id} refers to a node that isn't there; there are {count}."
                 )
 
+    def _revival_order(self) -> list[int]:
+        try:
+            order = revival_order(self._proto, self._registered)
+        except CyclicDependencyError as error:
+            raise CorruptSavedModelError(str(error)) from error
+        kinds = {node_id: self._proto.nodes[node_id].WhichOneof("kind") for node_id in order}
+        return [
+            node_id
+            for node_id in order
+            if kinds[node_id] in _REVIVERS and not _is_signature_map(self._proto.nodes[node_id])
+        ]
+
     def _revive(self, node_id: int, saved: SavedObject) -> Trackable:
         kind = saved.WhichOneof("kind")
+        cls = self._registered.get(node_id)
+        if cls is not None:
+            dependencies = {}
+            for dependency in saved.dependencies:
+                needed = self._nodes[dependency.node_id]
+                if needed is None:
+                    raise CorruptSavedModelError(
+                        f"Node {node_id} depends on node {dependency.node_id}, which no object can."
+                    )
+                dependencies[dependency.local_name] = needed
+            return revive_registered(cls, saved, dependencies, self._parts)
         try:
             return _REVIVERS[kind](self, saved)
         except (CorruptSavedModelError, UnsafePathError) as error:
@@ -236,13 +273,6 @@ _REVIVERS: dict[str | None, _Reviver] = {
     "bare_concrete_function": ObjectImporter.revive_concrete,
     "function": ObjectImporter.revive_function,
 }
-# Functions after what they capture; of two nodes for one concrete function the bare one is first,
-# as it knows the arguments' names.
-_PHASES: tuple[frozenset[str], ...] = (
-    frozenset({"user_object", "variable", "constant", "asset", "resource"}),
-    frozenset({"bare_concrete_function"}),
-    frozenset({"function"}),
-)
 
 
 def _is_signature_map(saved: SavedObject) -> bool:
@@ -254,8 +284,12 @@ def _python_name(function_name: str) -> str:
     return stem or function_name
 
 
-def _add_edges(obj: Trackable, saved: SavedObject, objects: list[Trackable]) -> None:
-    if isinstance(obj, TrackedList):
+def _add_edges(
+    obj: Trackable, saved: SavedObject, objects: list[Trackable], *, is_registered: bool
+) -> None:
+    if is_registered:
+        add_children(obj, saved, objects)
+    elif isinstance(obj, TrackedList):
         _fill_list(obj, saved, objects)
     elif isinstance(obj, TrackedDict):
         for child in saved.children:
@@ -263,8 +297,7 @@ def _add_edges(obj: Trackable, saved: SavedObject, objects: list[Trackable]) -> 
     elif isinstance(obj, LoadedObject | LoadedResource):
         for child in saved.children:
             value = objects[child.node_id]
-            if child.local_name == SIGNATURES_ATTRIBUTE and isinstance(value, SignatureMap):
-                # The map belongs to this save; the next one writes its own.
+            if is_signatures(child.local_name, value):
                 obj.set_untracked(child.local_name, value)
             else:
                 obj.add_child(child.local_name, value)

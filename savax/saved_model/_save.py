@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 from savax.errors import (
@@ -40,10 +41,17 @@ from savax.trackable import (
     freeze_object_graph,
 )
 from savax.trackable.checkpoint import encode_object_graph, object_graph_tensor
+from savax.trackable.checkpoint._registered_savers import shards_of_savers
 from savax.trackable.checkpoint._sharded_tensors import require_here, split_sharded
 from savax.trackable.checkpoint._sharding_policies import write_with
 from savax.types import PathLike, index_path, variables_prefix
-from savax.types._paths import ASSETS_DIRECTORY, DEBUG_DIRECTORY, DEBUG_INFO_PB, FINGERPRINT_PB
+from savax.types._paths import (
+    ASSETS_DIRECTORY,
+    DEBUG_DIRECTORY,
+    DEBUG_INFO_PB,
+    FINGERPRINT_PB,
+    VARIABLES_FILENAME,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,7 +118,8 @@ def save(
     def build(directory: str) -> None:
         prefix = variables_prefix(directory)
         os.mkdir(os.path.dirname(prefix))
-        write_with(sharding, prefix, tensors, fsync=False)
+        by_savers = _written_by_savers(encoded.savers, directory)
+        write_with(sharding, prefix, [*by_savers, *tensors], fsync=False)
         _write_rest(directory, form, assets)
         if debug_info is not None:
             os.mkdir(os.path.join(directory, DEBUG_DIRECTORY))
@@ -118,6 +127,16 @@ def save(
                 file.write(serialize(debug_info))
 
     publish_directory(export_dir, build)
+
+
+def _written_by_savers(
+    savers: Mapping[str, Mapping[str, Trackable]], directory: str
+) -> list[tuple[str, Any]]:
+    """Returns the tensors that registered checkpoint savers write."""
+    if not savers:
+        return []
+    with tempfile.TemporaryDirectory(dir=directory) as work:
+        return shards_of_savers(savers, os.path.join(work, VARIABLES_FILENAME))
 
 
 def _write_rest(directory: str, form: ModelForm, assets: AssetFiles) -> None:

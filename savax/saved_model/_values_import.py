@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from savax.trackable import OBJECT_GRAPH_KEY, VARIABLE_VALUE, TableResource, Var
 from savax.trackable._resource import TABLE_ATTRIBUTE, TABLE_KEYS, TABLE_VALUES
 from savax.trackable.bundle import BundleReader
 from savax.trackable.checkpoint import decode_object_graph
+from savax.trackable.checkpoint._registered_savers import find_saver, restore_by_savers
 from savax.types import contained_path, index_path
 from savax.types._paths import VARIABLES_DIRECTORY, VARIABLES_FILENAME
 
@@ -77,12 +79,19 @@ def _restore_from(
     stored = decode_object_graph(encoded.item(), path)
     stored_ids = _matched_nodes(graph, stored)
     keys: dict[str, list[Variable]] = {}
-    missing = []
+    missing: list[str] = []
+    by_savers = []
     for node_id, obj in enumerate(objects):
+        stored_id = stored_ids.get(node_id)
+        by_saver = None if stored_id is None else find_saver(obj, stored.nodes[stored_id])
+        if by_saver is not None:
+            by_savers.append(by_saver)
+            continue
         is_table = isinstance(obj, TableResource) and obj.has_state
         if is_table and not _restore_table(reader, obj, stored, stored_ids.get(node_id)):
             missing.append(f"the table of node {node_id}")
         if not isinstance(obj, Variable):
+            missing += _restore_own_tensors(reader, obj, stored, stored_ids.get(node_id), node_id)
             continue
         key = _key_of(stored, stored_ids.get(node_id))
         if key is not None and key in reader:
@@ -103,6 +112,7 @@ def _restore_from(
                 raise CorruptSavedModelError(
                     f"The checkpoint of {path!r} doesn't fit the model: {error}"
                 ) from error
+    restore_by_savers(by_savers, os.path.join(path, _PREFIX))
 
 
 def _restore_table(
@@ -115,6 +125,34 @@ def _restore_table(
     keys, values = reader.read(f"{key}-keys"), reader.read(f"{key}-values")
     table._restore_from_tensors({TABLE_KEYS: keys, TABLE_VALUES: values})
     return True
+
+
+def _restore_own_tensors(
+    reader: BundleReader,
+    obj: Trackable,
+    stored: TrackableObjectGraph,
+    stored_id: int | None,
+    node_id: int,
+) -> list[str]:
+    """Gives an object of a registered class the tensors that it saves; returns what is missing."""
+    if isinstance(obj, TableResource):
+        return []
+    names = obj._tensor_names()
+    keys = {name: _key_of(stored, stored_id, name) for name in names}
+    found = {name: key for name, key in keys.items() if key is not None and key in reader}
+    if found:
+        problems = obj._restoration_problems({n: reader.entry(key) for n, key in found.items()})
+        if problems:
+            raise CorruptSavedModelError(
+                f"The checkpoint doesn't fit the {type(obj).__name__} of node {node_id}: "
+                f"{'; '.join(problems)}"
+            )
+        obj._restore_from_tensors({name: reader.read(key) for name, key in found.items()})
+    return [
+        f"{name!r} of the {type(obj).__name__} of node {node_id}"
+        for name in names
+        if name not in found
+    ]
 
 
 def _matched_nodes(graph: SavedObjectGraph, stored: TrackableObjectGraph) -> dict[int, int]:

@@ -42,7 +42,14 @@ from savax.trackable._object_graph import (
 )
 from savax.trackable._ordering import order_by_dependency
 from savax.trackable._placement import Box, Placement, Shard, ShardedArray
-from savax.trackable._registry import CLASS_REGISTRY, ClassRegistry, register_serializable
+from savax.trackable._registry import (
+    CLASS_REGISTRY,
+    SAVER_REGISTRY,
+    CheckpointSaver,
+    Registry,
+    register_checkpoint_saver,
+    register_serializable,
+)
 from savax.trackable._resource import TableResource
 from savax.trackable._state_tree import TrackedState
 from savax.trackable._trees import OpenedNode, RandomKeyParts, TreeBackend, set_tree_backend
@@ -52,11 +59,12 @@ from savax.trackable._variable_properties import VariableAggregation, VariableSy
 __all__ = [
     "CLASS_REGISTRY",
     "OBJECT_GRAPH_KEY",
+    "SAVER_REGISTRY",
     "VARIABLE_VALUE",
     "Asset",
     "AutoTrackable",
     "Box",
-    "ClassRegistry",
+    "CheckpointSaver",
     "Constant",
     "Frame",
     "FunctionLike",
@@ -70,6 +78,7 @@ __all__ = [
     "PendingRestoration",
     "Placement",
     "RandomKeyParts",
+    "Registry",
     "SaveType",
     "Shard",
     "ShardedArray",
@@ -95,6 +104,7 @@ __all__ = [
     "freeze_object_graph",
     "host_array",
     "order_by_dependency",
+    "register_checkpoint_saver",
     "register_serializable",
     "set_array_converter",
     "set_sharding_support",

@@ -38,6 +38,9 @@ class AutoTrackable(Trackable):
         super().__delattr__(name)
         self._untrack(name)
 
+    def _add_trackable_child(self, name: str, value: Trackable) -> None:
+        setattr(self, name, value)
+
     def _trackable_children(
         self, save_type: SaveType = "checkpoint", **_: Any
     ) -> Mapping[str, Trackable]:

@@ -9,6 +9,8 @@ from savax.errors import InvalidArgumentError, TrackingError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from google.protobuf.message import Message
+
     from savax.trackable._placement import Placement
     from savax.types import DType
 
@@ -115,6 +117,47 @@ class Trackable:
     def _untrack(self, name: str) -> None:
         """Removes an edge if there is one."""
         self._edges.pop(name, None)
+
+    def _add_trackable_child(self, name: str, value: Trackable) -> None:
+        """Takes a child back when a SavedModel is loaded; see ``register_serializable``."""
+        self._track(value, name, overwrite=True)
+
+    def _serialize_to_proto(self, object_proto: Any = None, **_: Any) -> Message | None:
+        """Returns what a SavedModel holds of a registered class's object beside its children.
+
+        Args:
+          object_proto: the object's SavedObject, which core types may complete.
+
+        Returns:
+          A message of any type, or None.
+        """
+        return None
+
+    @classmethod
+    def _deserialize_from_proto(cls, **_: Any) -> Trackable:
+        """Returns an object of a registered class as it is in a SavedModel, without its children.
+
+        By default the class is called without arguments.
+
+        Args:
+          proto: a ``google.protobuf.Any`` with the message of ``_serialize_to_proto``, or empty.
+          object_proto: the object's SavedObject.
+          dependencies: objects of ``_deserialization_dependencies``, by name.
+          export_dir: the model's directory.
+          asset_file_def: the model's assets.
+          operation_attributes: attributes of the main graph's nodes, by the node's name.
+        """
+        return cls()
+
+    def _deserialization_dependencies(
+        self, children: Mapping[str, Trackable]
+    ) -> Mapping[str, Trackable]:
+        """Returns objects that a registered class's object needs for being loaded, by name.
+
+        Args:
+          children: the object's children.
+        """
+        return {}
 
     def _lookup_dependency(self, name: str) -> Trackable | None:
         """Returns the child under a local name, or None."""

@@ -1,13 +1,16 @@
-"""What TensorFlow has under ``train.experimental``; this much of it exists here."""
+"""What TensorFlow has under ``train.experimental``, and what is for checkpoint savers."""
 
 from __future__ import annotations
 
+from savax.trackable import register_checkpoint_saver
+from savax.trackable.bundle import write_bundle
 from savax.trackable.checkpoint import (
     MaxShardSizePolicy,
     PythonState,
     ShardableTensor,
     ShardByTaskPolicy,
     ShardingCallback,
+    UnknownSaverWarning,
 )
 
 __all__ = [
@@ -16,4 +19,7 @@ __all__ = [
     "ShardByTaskPolicy",
     "ShardableTensor",
     "ShardingCallback",
+    "UnknownSaverWarning",
+    "register_checkpoint_saver",
+    "write_bundle",
 ]

@@ -22,6 +22,7 @@ from savax.trackable.checkpoint._reader import (
     load_checkpoint,
     load_variable,
 )
+from savax.trackable.checkpoint._registered_savers import UnknownSaverWarning
 from savax.trackable.checkpoint._report import (
     Mismatch,
     Missing,
@@ -73,6 +74,7 @@ __all__ = [
     "ShardableTensor",
     "ShardingCallback",
     "TrackableView",
+    "UnknownSaverWarning",
     "Unused",
     "checkpoints_iterator",
     "compare_tree",

@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from savax.trackable._base import SlotOwner, Trackable
+from savax.trackable.checkpoint._registered_savers import SaverAssignment, find_saver
 from savax.types._collector import collector_paused
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Match:
       awaited: stored nodes with values that no object stands for.
       unknown: stored node ids and names of attributes that their objects don't have.
       shadowed: stored nodes whose object got the values of another stored node already.
+      by_savers: objects whose values registered savers restore.
     """
 
     pairs: dict[int, list[Trackable]]
@@ -56,6 +58,7 @@ class Match:
     awaited: list[Awaited]
     unknown: list[tuple[int, str]]
     shadowed: list[int]
+    by_savers: list[SaverAssignment]
 
 
 @collector_paused()
@@ -74,7 +77,7 @@ def match_objects(
         be theirs.
       stored_root: where the walk starts in the checkpoint.
     """
-    match = Match({}, [], [], [], [])
+    match = Match({}, [], [], [], [], [])
     owners: dict[int, int] = {}  # node id -> stored id whose values it gets
     visited = {(0, stored_root)}
     pending = deque([(0, stored_root)])
@@ -102,6 +105,10 @@ def match_objects(
 
 
 def _assign(obj: Trackable, stored_id: int, stored: StoredGraph, match: Match) -> None:
+    by_saver = find_saver(obj, stored.nodes[stored_id])
+    if by_saver is not None:
+        match.by_savers.append(by_saver)
+        return
     tensors = stored.keys_of(stored_id)
     if not tensors:
         return
@@ -118,7 +125,7 @@ def _assign(obj: Trackable, stored_id: int, stored: StoredGraph, match: Match) -
 
 def match_slot(slot: Trackable, stored_id: int, stored: StoredGraph) -> Match:
     """Pairs a single slot variable with its stored node."""
-    match = Match({stored_id: [slot]}, [], [], [], [])
+    match = Match({stored_id: [slot]}, [], [], [], [], [])
     _assign(slot, stored_id, stored, match)
     return match
 

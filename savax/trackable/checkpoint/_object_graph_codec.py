@@ -9,11 +9,13 @@ import numpy as np
 from savax.errors import CorruptBundleError, CorruptSavedModelError
 from savax.protos import TrackableObjectGraph, parse, serialize
 from savax.trackable._names import OBJECT_GRAPH_KEY, checkpoint_key
+from savax.trackable._registry import SAVER_REGISTRY
 from savax.trackable._resource import TABLE_ATTRIBUTE, TABLE_KEYS, TABLE_VALUES
 from savax.trackable._variable import Variable
 from savax.types._collector import collector_paused
 
 if TYPE_CHECKING:
+    from savax.trackable._base import Trackable
     from savax.trackable._object_graph import ObjectGraph
 
 
@@ -23,10 +25,12 @@ class EncodedObjectGraph(NamedTuple):
     Attributes:
       proto: nodes, edges and keys.
       tensors: checkpoint keys and values, in the order of nodes; without the proto's own entry.
+      savers: objects that registered savers write, by their names, for each saver.
     """
 
     proto: TrackableObjectGraph
     tensors: list[tuple[str, Any]]
+    savers: dict[str, dict[str, Trackable]]
 
 
 @collector_paused()
@@ -34,11 +38,19 @@ def encode_object_graph(graph: ObjectGraph) -> EncodedObjectGraph:
     """Returns a graph's proto and the tensors of its nodes."""
     proto = TrackableObjectGraph()
     tensors: list[tuple[str, Any]] = []
+    savers: dict[str, dict[str, Trackable]] = {}
     holders: list[int] = []
     for node in graph.nodes:
         stored = proto.nodes.add()
         for name, child_id in node.children:
             stored.children.add(node_id=child_id, local_name=name)
+        saver = SAVER_REGISTRY.name_of(node.obj)
+        if saver is not None:
+            holders.append(node.id)
+            stored.registered_saver.name = saver
+            stored.registered_saver.object_name = graph.object_name(node.id)
+            savers.setdefault(saver, {})[graph.object_name(node.id)] = node.obj
+            continue
         values = node.obj._serialize_to_tensors()
         if not values:
             continue
@@ -57,7 +69,7 @@ def encode_object_graph(graph: ObjectGraph) -> EncodedObjectGraph:
             slot_variable_node_id=slot.slot,
         )
     _mark_nodes_with_values(proto, graph, holders)
-    return EncodedObjectGraph(proto, tensors)
+    return EncodedObjectGraph(proto, tensors, savers)
 
 
 def attribute_of(tensor_name: str) -> str:

@@ -13,9 +13,11 @@ from savax.errors import (
 )
 from savax.trackable._base import SlotOwner
 from savax.trackable._object_graph import ObjectGraph, freeze_object_graph
+from savax.trackable._registry import SAVER_REGISTRY
 from savax.trackable._tree_parts import KEY_PROBLEM
 from savax.trackable.bundle import BundleReader
 from savax.trackable.checkpoint._matching import Assignment, Match, match_objects, match_slot
+from savax.trackable.checkpoint._registered_savers import restore_by_savers
 from savax.trackable.checkpoint._report import (
     Mismatch,
     Missing,
@@ -85,6 +87,7 @@ class Restoration:
             self._unfit.update((id(obj), (obj, problems)) for obj, problems in unfit)
             raise mismatch_error(self.prefix, [p for _, problems in unfit for p in problems])
         assign_values(match.assignments, self._bundle)
+        restore_by_savers(match.by_savers, self.prefix)
         self._note(match, match.assignments)
         for awaited in match.awaited:
             parent_path = path + graph.path_of(awaited.parent_id).removeprefix("root")
@@ -139,7 +142,9 @@ class Restoration:
         return id(obj) in self._restored
 
     def _note(self, match: Match, restored: Sequence[Assignment]) -> None:
-        self._restored.update((id(assignment.obj), assignment) for assignment in restored)
+        by_savers = [Assignment(assignment.obj, {}) for assignment in match.by_savers]
+        for assignment in (*restored, *by_savers):
+            self._restored[id(assignment.obj)] = assignment
         for stored_id, objects in match.pairs.items():
             self.objects.setdefault(stored_id, []).extend(objects)
             for obj in objects:
@@ -167,7 +172,7 @@ class Restoration:
             elif id(node.obj) in self._unfit:
                 problems = self._unfit[id(node.obj)][1]
                 mismatched += [problem._replace(path=path) for problem in problems]
-            elif node.obj is not exempt and node.obj._tensor_names():
+            elif node.obj is not exempt and _has_values(node.obj):
                 missing.append(Missing(path, type(node.obj).__name__))
         unused = self._unused_values({mismatch.key for mismatch in mismatched})
         return with_nearest(
@@ -191,6 +196,10 @@ class Restoration:
                 entry = self._bundle.entry(key)
                 unused.append(Unused(paths[stored_id], key, entry.dtype, entry.shape))
         return unused
+
+
+def _has_values(obj: Trackable) -> bool:
+    return bool(obj._tensor_names()) or SAVER_REGISTRY.name_of(obj) is not None
 
 
 def unfitting_values(

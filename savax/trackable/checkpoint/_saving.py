@@ -21,6 +21,7 @@ from savax.trackable.checkpoint._object_graph_codec import (
     encode_object_graph,
     object_graph_tensor,
 )
+from savax.trackable.checkpoint._registered_savers import write_by_savers
 from savax.trackable.checkpoint._state import write_checkpoint_state
 from savax.trackable.checkpoint._untracked_arrays import refuse_untracked_arrays
 from savax.trackable.checkpoint._writing import Save
@@ -156,10 +157,11 @@ class SavingCheckpoint(AutoTrackable):
         with self._writer.turn():
             try:
                 encoded = encode_object_graph(self._freeze(options))
+                by_savers = write_by_savers(encoded.savers, prefix, options)
             except Exception as error:
                 fail_jointly(prefix, options, error)
                 raise
-            tensors = [*encoded.tensors, object_graph_tensor(encoded.proto)]
+            tensors = [*by_savers, *encoded.tensors, object_graph_tensor(encoded.proto)]
             save = Save(prefix, tensors, options, record, follow)
             return self._writer.write(save, background=background)
 
