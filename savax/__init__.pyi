@@ -51,6 +51,7 @@ from savax.dtypes import variant as variant
 from savax.function import IndexedSlices as IndexedSlices
 from savax.function import RaggedTensor as RaggedTensor
 from savax.function import SparseTensor as SparseTensor
+from savax.function import as_jax as as_jax
 from savax.function import function as function
 from savax.function import grad as grad
 from savax.function import value_and_grad as value_and_grad

@@ -17,6 +17,7 @@ from savax.function import (  # noqa: F401 - install what Variables know of JAX
     _trees,
 )
 from savax.function._arguments import unique_names
+from savax.function._as_jax import PureFunction, as_jax
 from savax.function._composites import (
     IndexedSlices,
     RaggedTensor,
@@ -61,12 +62,14 @@ __all__ = [
     "IndexedSlices",
     "LoadedBody",
     "PlanLibrary",
+    "PureFunction",
     "RaggedTensor",
     "RegisteredGradients",
     "ResourceHandle",
     "Segment",
     "SparseTensor",
     "TracedExecution",
+    "as_jax",
     "export_composites",
     "function",
     "grad",

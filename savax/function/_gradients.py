@@ -7,63 +7,18 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from savax.errors import InvalidArgumentError, VariableWriteError
+from savax.errors import InvalidArgumentError
 from savax.function._function_spec import FunctionSpec, function_name
-from savax.function._jax_names import is_under_trace, trace_state
+from savax.function._jax_names import is_under_trace
 from savax.function._polymorphic import Function
-from savax.trackable import Frame, Module, Variable, current_frame, frame_scope
+from savax.function._value_frame import ValueFrame
+from savax.trackable import Module, Variable, current_frame, frame_scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-
-class _DerivativeFrame:
-    """Gives the differentiated Variables their tracers; what else happens, the outer frame sees.
-
-    Args:
-      values: what stands for each differentiated Variable, by the object's id.
-      outer: the frame around the derivative, or None.
-    """
-
-    def __init__(self, values: Mapping[int, Any], outer: Frame | None) -> None:
-        self._values = dict(values)
-        self._outer = outer
-        self._state = trace_state()
-        self.written: dict[int, Variable] = {}
-        self.used: dict[int, Variable] = {}
-
-    @property
-    def outer(self) -> Frame | None:
-        """The frame around the derivative."""
-        return self._outer
-
-    def read(self, variable: Variable) -> Any:
-        """Returns the tracer, or the value that was assigned since."""
-        self.used.setdefault(id(variable), variable)
-        if id(variable) in self._values:
-            return self._values[id(variable)]
-        with frame_scope(self._outer):
-            return variable.value
-
-    def write(self, variable: Variable, value: Any) -> None:
-        """Keeps a new value, which is assigned after the derivative is taken."""
-        if trace_state() != self._state:
-            raise VariableWriteError(
-                f"Variable {variable.name!r} is assigned inside a JAX transformation (jit, scan, "
-                "cond, ...) of a function that savax.value_and_grad differentiates. Return the "
-                "value from the transformation and assign it outside."
-            )
-        self._values[id(variable)] = value
-        self.written[id(variable)] = variable
-
-    def create(self, variable: Variable, initial_value: Any) -> None:
-        """Leaves a new Variable to the outer frame."""
-        if self._outer is not None:
-            self._outer.create(variable, initial_value)
-
-    def new_values(self) -> list[Any]:
-        """Returns the values of the written Variables, in order."""
-        return [self._values[key] for key in self.written]
+# Who gives Variables their values, for messages.
+_CALLER = "savax.value_and_grad differentiates"
 
 
 class _Derivative:
@@ -113,10 +68,10 @@ class _Derivative:
         if isinstance(self._fn, Function) and current_frame() is None and not is_under_trace():
             used: Iterable[Variable] = self._fn.get_concrete_function(*args, **kwargs).variables
         else:
-            frame = _DerivativeFrame({}, current_frame())
+            frame = ValueFrame({}, current_frame(), _CALLER)
 
             def call() -> Any:
-                frame._state = trace_state()
+                frame.open()
                 with frame_scope(frame):
                     return jax.tree.map(jnp.asarray, self._fn(*args, **kwargs))
 
@@ -156,8 +111,8 @@ class _Derivative:
         written: list[Variable] = []
 
         def pure(values: Sequence[Any], picked: Sequence[Any]) -> Any:
-            frame = _DerivativeFrame(
-                {id(v): value for v, value in zip(variables, values, strict=True)}, outer
+            frame = ValueFrame(
+                {id(v): value for v, value in zip(variables, values, strict=True)}, outer, _CALLER
             )
             given = list(args)
             for position, argument in zip(positions, picked, strict=True):

@@ -58,6 +58,7 @@ PUBLIC_NAMES = [
     "VariableAggregation",
     "VariableSynchronization",
     "as_dtype",
+    "as_jax",
     "bfloat16",
     "bool",
     "compat",

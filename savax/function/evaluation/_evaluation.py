@@ -337,7 +337,13 @@ class _Program:
         for (position, _), array in zip(self._arrays, arrays, strict=True):
             bound[position] = array
         store = Store(
-            {h: v for h, v in zip(self._read_handles, values, strict=True) if v is not None}
+            {
+                handle: _cast(value, variable.dtype.numpy_dtype)
+                for handle, variable, value in zip(
+                    self._read_handles, self._reads, values, strict=True
+                )
+                if value is not None
+            }
         )
         walk = Walk(self._library, store, self._shared, runner)
         cast = [_cast(x, dtype) for x, dtype in zip(arguments, self._dtypes, strict=True)]
