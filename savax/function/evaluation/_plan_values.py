@@ -148,11 +148,11 @@ class TensorListValue:
 
     def with_buffer(self, buffer: Any) -> TensorListValue:
         """Returns the list with other elements."""
-        return TensorListValue(buffer, buffer.shape[0], self.dtype, self.element_shape)
+        return type(self)(buffer, buffer.shape[0], self.dtype, self.element_shape)
 
     def with_element_shape(self, element_shape: Shape) -> TensorListValue:
         """Returns the list with another declared shape of its elements."""
-        return TensorListValue(self.buffer, self.length, self.dtype, element_shape)
+        return type(self)(self.buffer, self.length, self.dtype, element_shape)
 
     def allocated(self, element_shape: Sequence[int]) -> TensorListValue:
         """Returns an unallocated list with zeros as elements."""
@@ -160,16 +160,28 @@ class TensorListValue:
         return self.with_buffer(zeros)
 
 
+class GradientArray(TensorListValue):
+    """The gradient of a TensorArray of version 1: what is written to an element is added to it."""
+
+    __slots__ = ()
+
+
 def _flatten_list(value: TensorListValue) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     leaves = () if value.buffer is None else (value.buffer,)
     return leaves, (value.length, value.dtype, value.element_shape)
 
 
-def _unflatten_list(aux: tuple[Any, ...], leaves: Sequence[Any]) -> TensorListValue:
-    return TensorListValue(leaves[0] if leaves else None, *aux)
+def _register_list(cls: type[TensorListValue]) -> None:
+    """Makes a class of lists a pytree of its elements."""
+
+    def unflatten(aux: tuple[Any, ...], leaves: Sequence[Any]) -> TensorListValue:
+        return cls(leaves[0] if leaves else None, *aux)
+
+    jax.tree_util.register_pytree_node(cls, _flatten_list, unflatten)
 
 
-jax.tree_util.register_pytree_node(TensorListValue, _flatten_list, _unflatten_list)
+_register_list(TensorListValue)
+_register_list(GradientArray)
 
 
 def is_traced(value: Value) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
+from savax.function.evaluation._plan_values import TensorListValue
 from savax.function.ops._operands import as_size
 from savax.function.ops._registry import evaluates, folds, lowers
 
@@ -65,7 +66,9 @@ def _lin_space(start: Array, stop: Array, num: Any) -> Array:
 
 
 @evaluates("ZerosLike")
-def _zeros_like(x: Array) -> Array:
+def _zeros_like(x: Array | TensorListValue) -> Array | TensorListValue:
+    if isinstance(x, TensorListValue):
+        return x if x.buffer is None else x.with_buffer(jnp.zeros_like(x.buffer))
     return jnp.zeros(np.shape(x), x.dtype)
 
 

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from savax.function.evaluation._plan_values import TensorListValue
 from savax.function.ops._detours import filled, in_float
 from savax.function.ops._orders import extremum
 from savax.function.ops._registry import Pair, evaluates, folds, lowers, register_pairs
 from savax.function.ops._traced import traced
+from savax.function.ops.tensor_lists import summed_lists
 from savax.types import as_dtype
 
 if TYPE_CHECKING:
@@ -19,9 +21,16 @@ if TYPE_CHECKING:
 
     from savax.function.lowering._graph_builder import GraphBuilder, Symbol
 
+
+def _add(x: Any, y: Any) -> Any:
+    if isinstance(x, TensorListValue) or isinstance(y, TensorListValue):
+        return summed_lists((x, y))
+    return jnp.add(x, y)
+
+
 PAIRS = (
-    Pair("add", "AddV2", jnp.add, np.add, also=("Add",)),
-    Pair("add_any", "AddV2", jnp.add, np.add, also=("Add",)),
+    Pair("add", "AddV2", _add, np.add, also=("Add",)),
+    Pair("add_any", "AddV2", _add, np.add, also=("Add",)),
     Pair("sub", "Sub", jnp.subtract, np.subtract),
     Pair("square", "Square", jnp.square, np.square),
     Pair("sqrt", "Sqrt", lax.sqrt, np.sqrt),
@@ -318,12 +327,14 @@ def _fold_truncate_mod(x: Any, y: Any) -> Any:
 
 
 @evaluates("AccumulateNV2", ignores=("shape",))
-def _accumulate_n(inputs: tuple[Array, ...]) -> Array:
+def _accumulate_n(inputs: tuple[Array, ...]) -> Array | TensorListValue:
     return _add_n(inputs)
 
 
 @evaluates("AddN")
-def _add_n(inputs: tuple[Array, ...]) -> Array:
+def _add_n(inputs: tuple[Array, ...]) -> Array | TensorListValue:
+    if any(isinstance(term, TensorListValue) for term in inputs):
+        return summed_lists(inputs)
     total = jnp.asarray(inputs[0])
     for term in inputs[1:]:
         total = jnp.add(total, term)

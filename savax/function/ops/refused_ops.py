@@ -82,7 +82,7 @@ OP_REASONS: dict[str, str] = {
         ("Stack", "StackPush", "StackPop"),
         _GRADIENT_STACK,
     ),
-    **dict.fromkeys(("TensorArrayGradV3", "TensorArrayGradWithShape"), _OLD_GRADIENT_ARRAY),
+    "TensorArrayGradWithShape": _OLD_GRADIENT_ARRAY,
     **dict.fromkeys(("DecodeWav", "EncodeWav"), _AUDIO),
     "SobolSample": _SOBOL,
     "SparseCross": _CROSS,

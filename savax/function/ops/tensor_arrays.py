@@ -1,7 +1,9 @@
 """TensorArrays of version 1 graphs: lists that travel along the flow edge.
 
 The flow, a float for TensorFlow that orders writes and reads, holds the list here; the handle holds
-nothing.
+nothing. The flow of a gradient holds the gradient's list. In TensorFlow there is one such list for
+an array, and all writes go to it; here each starts with zeros, and the flows are added up, as the
+graph adds the floats.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from jax import lax
 
 from savax.errors import InvalidArgumentError
 from savax.function.evaluation._plan_values import (
+    GradientArray,
     ResourceHandle,
     TensorListValue,
     static_value,
@@ -29,6 +32,9 @@ from savax.function.ops.tensor_lists import (
 if TYPE_CHECKING:
     from savax.function.evaluation._walk import NodeContext
     from savax.types import DType, Shape
+
+# The handle of every gradient of an array.
+_GRADIENT = ResourceHandle("the gradient of a TensorArray", obj=object())
 
 
 @evaluates(
@@ -47,8 +53,15 @@ def _tensor_array(
     return ResourceHandle("TensorArray", obj=object()), new_list(int(size), dtype, element_shape)
 
 
+@evaluates("TensorArrayGradV3", ignores=("source",))
+def _gradient(handle: Any, flow_in: Any) -> tuple[ResourceHandle, Any]:
+    return _GRADIENT, flow_in
+
+
 @evaluates("TensorArrayWriteV3")
 def _write(handle: Any, index: Any, value: Any, flow_in: TensorListValue) -> TensorListValue:
+    if handle is _GRADIENT:
+        return _added(flow_in, jnp.asarray(value)[None], jnp.reshape(index, 1))
     known = static_value(index)
     if known is None:
         buffer = list_buffer(flow_in, value.shape)
@@ -66,7 +79,7 @@ def _write(handle: Any, index: Any, value: Any, flow_in: TensorListValue) -> Ten
 def _read(
     ctx: NodeContext, handle: Any, index: Any, flow_in: TensorListValue, *, dtype: DType
 ) -> Any:
-    buffer = _elements(ctx, flow_in)
+    buffer = _elements(ctx, flow_in, handle)
     known = static_value(index)
     if known is not None:
         return buffer[int(known)]
@@ -78,12 +91,14 @@ def _read(
 def _gather(
     ctx: NodeContext, handle: Any, indices: Any, flow_in: TensorListValue, *, dtype: DType
 ) -> Any:
-    buffer = _elements(ctx, flow_in)
+    buffer = _elements(ctx, flow_in, handle)
     return jnp.take(buffer, jnp.asarray(indices).astype(jnp.int32), axis=0, mode="clip")
 
 
 @evaluates("TensorArrayScatterV3")
 def _scatter(handle: Any, indices: Any, value: Any, flow_in: TensorListValue) -> TensorListValue:
+    if handle is _GRADIENT:
+        return _added(flow_in, value, indices)
     known = static_value(indices)
     if known is not None and known.size and int(known.max()) >= flow_in.length:
         flow_in = resized_list(flow_in, int(known.max()) + 1)
@@ -94,7 +109,7 @@ def _scatter(handle: Any, indices: Any, value: Any, flow_in: TensorListValue) ->
 def _concat(
     ctx: NodeContext, handle: Any, flow_in: TensorListValue, *, dtype: DType
 ) -> tuple[Any, Any]:
-    buffer = _elements(ctx, flow_in)
+    buffer = _elements(ctx, flow_in, handle)
     lengths = np.full(flow_in.length, buffer.shape[1], np.int64)
     return buffer.reshape(-1, *buffer.shape[2:]), lengths
 
@@ -120,7 +135,20 @@ def _close(handle: Any) -> None:
     return None
 
 
-def _elements(ctx: NodeContext, flow: TensorListValue) -> Any:
-    if flow.buffer is None:
+def _elements(ctx: NodeContext, flow: Any, handle: Any) -> Any:
+    """Returns the elements of an array, or of its gradient, as one array."""
+    if not isinstance(flow, TensorListValue) or flow.buffer is None:
         ctx.needs_value("flow_in", "no element is written, so their shape is unknown")
+    if handle is _GRADIENT and not isinstance(flow, GradientArray):
+        return jnp.zeros_like(flow.buffer)  # the array itself: nothing is added up yet
     return flow.buffer
+
+
+def _added(flow: TensorListValue, values: Any, indices: Any) -> GradientArray:
+    """Returns a gradient with values added to some elements; of an array itself, that is zeros."""
+    start = flow
+    if not isinstance(flow, GradientArray):
+        start = GradientArray(None, flow.length, flow.dtype, flow.element_shape)
+    buffer = jnp.asarray(list_buffer(start, values.shape[1:]))
+    added = buffer.at[jnp.asarray(indices, jnp.int32)].add(values)
+    return GradientArray(added, start.length, start.dtype, start.element_shape)

@@ -10,6 +10,7 @@ from jax import lax
 
 from savax.errors import InvalidArgumentError, ShapeMismatchError
 from savax.function.evaluation._plan_values import (
+    GradientArray,
     PartialVector,
     TensorListValue,
     Traced,
@@ -270,7 +271,7 @@ def _appended(value: TensorListValue, items: Any) -> Any:
 
 def resized_list(value: TensorListValue, length: int) -> TensorListValue:
     if value.buffer is None:
-        return TensorListValue(None, length, value.dtype, value.element_shape)
+        return type(value)(None, length, value.dtype, value.element_shape)
     if length <= value.length:
         return value.with_buffer(value.buffer[:length])
     padding = [(0, length - value.length)] + [(0, 0)] * (value.buffer.ndim - 1)
@@ -280,6 +281,17 @@ def resized_list(value: TensorListValue, length: int) -> TensorListValue:
 def scattered_list(value: TensorListValue, tensor: Any, indices: Any) -> TensorListValue:
     buffer = jnp.asarray(list_buffer(value, tensor.shape[1:]))
     return value.with_buffer(buffer.at[jnp.asarray(indices, jnp.int32)].set(tensor))
+
+
+def summed_lists(values: Sequence[Any]) -> TensorListValue:
+    """Returns the elementwise sum of lists; numbers among them are zeros, sums of nothing."""
+    lists = [value for value in values if isinstance(value, TensorListValue)]
+    filled = [value for value in lists if value.buffer is not None]
+    if not filled:
+        return lists[0]
+    # Zeros like an array may be among its gradients; the sum is a gradient.
+    kind = next((value for value in filled if isinstance(value, GradientArray)), filled[0])
+    return kind.with_buffer(sum(jnp.asarray(value.buffer) for value in filled))
 
 
 def _concatenated(

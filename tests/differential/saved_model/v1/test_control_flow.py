@@ -130,6 +130,21 @@ def recurrent_network():
     return [tf.transpose(outputs.stack(), [1, 0, 2]), h]
 
 
+def derivative_of_a_recurrent_network():
+    outputs, state = recurrent_network()
+    loss = tf.reduce_sum(outputs**2) + tf.reduce_sum(state)
+    over = [*tf1.trainable_variables(), loss.graph.get_tensor_by_name("x:0")]
+    return [loss, *map(tf.identity, tf1.gradients(loss, over))]
+
+
+def derivatives_by_two_losses():
+    x = tf1.placeholder(tf.float32, [None, 3], name="x")
+    v = tf1.get_variable("v", initializer=2.0, use_resource=False)
+    y = tf1.map_fn(lambda row: tf.sin(row * v), x)
+    once = [g for loss in (y, y * y) for g in tf1.gradients(loss, [v, x])]
+    return [y, *map(tf.identity, once)]
+
+
 def derivative_of_a_branch():
     x = scalar()
     y = tf1.cond(x > 0, lambda: tf.sin(x * 2), lambda: x * x)
@@ -165,6 +180,11 @@ CASES: dict[str, tuple[Callable[[], Any], list[dict[str, Any]]]] = {
     "loop_that_reads_a_reference": (lambda: loop_that_reads(resources=False), COUNTS),
     "loop_that_reads_a_resource": (lambda: loop_that_reads(resources=True), COUNTS),
     "recurrent_network": (recurrent_network, SEQUENCES),
+    "derivative_of_a_recurrent_network": (derivative_of_a_recurrent_network, SEQUENCES[::2]),
+    "derivatives_by_two_losses": (
+        derivatives_by_two_losses,
+        [{"x:0": np.linspace(-1, 1, n * 3).reshape(n, 3)} for n in (4, 1)],
+    ),
     "derivative_of_a_branch": (derivative_of_a_branch, SIGNS),
     "derivative_of_a_loop": (derivative_of_a_loop, COUNTS),
 }
