@@ -52,13 +52,13 @@ DAMAGES: list[Callable[[TrackableObjectGraph], object]] = [
 
 
 def test_an_undamaged_graph_is_restored(tmp_path: Path) -> None:
-    proto, tensors = encoded()
+    proto, tensors, _ = encoded()
     restore(tmp_path / "c", tensors, object_graph_tensor(proto))
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_contradictions_are_refused(tmp_path: Path, damage: Any) -> None:
-    proto, tensors = encoded()
+    proto, tensors, _ = encoded()
     damage(proto)
     with pytest.raises(CorruptBundleError, match=r"object graph of .*c contradicts itself"):
         restore(tmp_path / "c", tensors, object_graph_tensor(proto))
@@ -75,7 +75,7 @@ def test_something_else_in_the_graphs_place_is_refused(tmp_path: Path, value: An
 
 @given(data=st.data())
 def test_changed_bytes_give_typed_errors_or_leftovers(tmp_path: Path, data: st.DataObject) -> None:
-    proto, tensors = encoded()
+    proto, tensors, _ = encoded()
     key, value = object_graph_tensor(proto)
     changed = bytearray(value.item())
     position = data.draw(st.integers(0, len(changed) - 1))
