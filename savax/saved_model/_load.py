@@ -9,7 +9,7 @@ from savax.errors import (
     InvalidArgumentError,
     NotFoundError,
 )
-from savax.function import Function
+from savax.function import ConcreteFunction, Function
 from savax.saved_model._debug_info import read_debug_info
 from savax.saved_model._loaded_objects import LoadedObject
 from savax.saved_model._objects_import import ObjectImporter
@@ -141,11 +141,24 @@ def _takes_attributes(root: Trackable, meta_graph: MetaGraphDef) -> bool:
     return isinstance(root, LoadedObject) or 0 in registered_classes(meta_graph.object_graph_def)
 
 
-def _aliases(meta_graph: MetaGraphDef, objects: list[Trackable]) -> dict[str, Function]:
-    """Returns the function of each alias."""
-    owners: dict[str, Function] = {}
+def _aliases(
+    meta_graph: MetaGraphDef, objects: list[Trackable]
+) -> dict[str, Function | list[ConcreteFunction]]:
+    """Returns for each alias the function that has all its traces, or the traces themselves."""
+    owners: dict[frozenset[str], Function] = {}
+    traces: dict[str, ConcreteFunction] = {}
     for obj, saved in zip(objects, meta_graph.object_graph_def.nodes, strict=True):
-        if isinstance(obj, Function):
-            owners.update(dict.fromkeys(saved.function.concrete_functions, obj))
-    aliases = meta_graph.meta_info_def.function_aliases
-    return {alias: owners[name] for name, alias in aliases.items() if name in owners}
+        if isinstance(obj, ConcreteFunction):
+            traces[saved.bare_concrete_function.concrete_function_name] = obj
+        elif isinstance(obj, Function):
+            names = saved.function.concrete_functions
+            owners.setdefault(frozenset(names), obj)
+            traces.update(zip(names, obj.concrete_functions, strict=True))
+    named: dict[str, list[str]] = {}
+    for name, alias in sorted(meta_graph.meta_info_def.function_aliases.items()):
+        if name in traces:
+            named.setdefault(alias, []).append(name)
+    return {
+        alias: owners.get(frozenset(names)) or [traces[name] for name in names]
+        for alias, names in named.items()
+    }

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from savax.errors import InvalidArgumentError, UnsupportedOptionError
+from savax.errors import InvalidArgumentError
 from savax.function import ConcreteFunction, Function
 from savax.saved_model._variable_policy import VariablePolicy
+from savax.trackable.checkpoint._io_device import check_io_device
 from savax.trackable.checkpoint._sharding_policies import checked_callback
 
 if TYPE_CHECKING:
     from savax.trackable.checkpoint import ShardingCallback
-
-
-# What a device of this host is called: a full name, or any part of it.
-_LOCAL_DEVICE = re.compile(
-    r"(/job:(localhost|local))?(/replica:0)?(/task:0)?(/(device:)?CPU:(0|\*))?", re.IGNORECASE
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +67,7 @@ class SaveOptions:
         if self.experimental_image_format and self.as_text:
             raise InvalidArgumentError("A model is written as text or as an image, not as both.")
         _check_namespaces(self.namespace_whitelist)
-        _check_io_device(self.experimental_io_device)
+        check_io_device(self.experimental_io_device)
         policy = VariablePolicy.from_obj(self.experimental_variable_policy)
         object.__setattr__(self, "experimental_variable_policy", policy)
         checked_callback(self.experimental_sharding_callback)
@@ -114,14 +108,6 @@ def _check_namespaces(namespaces: Any) -> None:
         raise InvalidArgumentError(f"namespace_whitelist has names only, got {wrong[0]!r}.")
 
 
-def _check_io_device(device: str | None) -> None:
-    if device is not None and not _LOCAL_DEVICE.fullmatch(device):
-        raise UnsupportedOptionError(
-            f"experimental_io_device={device!r}: this process reads and writes files itself, as "
-            "'/job:localhost' does; leave the option out."
-        )
-
-
 class WhitelistTypeError(InvalidArgumentError, TypeError):
     """A list of namespaces that is no list."""
 
@@ -136,7 +122,7 @@ class LoadOptions:
 
     Attributes:
       allow_partial_checkpoint: whether Variables without a value in the checkpoint are accepted;
-        they then keep zeros.
+        reading one is an error until a value is assigned.
       experimental_io_device: a device of this host, as files are read by this process.
       experimental_skip_checkpoint: whether values aren't read at all.
       experimental_variable_policy: a ``saved_model.experimental.VariablePolicy`` or its name: puts
@@ -155,6 +141,6 @@ class LoadOptions:
     experimental_load_function_aliases: bool = False
 
     def __post_init__(self) -> None:
-        _check_io_device(self.experimental_io_device)
+        check_io_device(self.experimental_io_device)
         policy = VariablePolicy.from_obj(self.experimental_variable_policy)
         object.__setattr__(self, "experimental_variable_policy", policy)

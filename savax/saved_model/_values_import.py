@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from savax.errors import (
     CorruptBundleError,
     CorruptSavedModelError,
+    IncompleteRestoreError,
     InvalidArgumentError,
     NotFoundError,
     ResourceLimitError,
@@ -50,6 +51,7 @@ def restore_values(
     Raises:
       NotFoundError: there is no checkpoint.
       CorruptSavedModelError: it doesn't belong to the model.
+      IncompleteRestoreError: nothing of it does, and Variables may stay without a value.
       CorruptBundleError: it is damaged.
       UnsafePathError: links lead out of the directory.
     """
@@ -98,6 +100,10 @@ def _restore_from(
             keys.setdefault(key, []).append(obj)
         else:
             missing.append(f"{obj.name!r} (node {node_id})")
+    if missing and partial and len(stored_ids) <= 1:
+        raise IncompleteRestoreError(
+            f"The checkpoint of {path!r} has nothing in common with the model, not even parts."
+        )
     if missing and not partial:
         raise CorruptSavedModelError(
             f"The checkpoint of {path!r} has no values for {', '.join(missing[:20])}"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import savax as sv
-from savax.errors import UnsupportedOptionError
+from savax.errors import InvalidArgumentError, UnsupportedOptionError
 from savax.saved_model import LoadOptions, SaveOptions, load, save
 from savax.saved_model.experimental import VariablePolicy
+from savax.train import CheckpointOptions
 from savax.train.experimental import ShardByTaskPolicy
 
 # A value other than the default for each field that does nothing yet.
@@ -75,19 +77,44 @@ def test_extra_tags_are_a_list() -> None:
         SaveOptions(extra_tags="gpu")
 
 
-@pytest.mark.parametrize("options", [SaveOptions, LoadOptions])
-@pytest.mark.parametrize(
-    "device",
-    [
-        "",
-        "/job:localhost",
-        "/CPU:0",
-        "/device:cpu:0",
-        "/job:localhost/replica:0/task:0/device:CPU:0",
-    ],
-)
-def test_files_are_read_and_written_by_this_host(options, device) -> None:
-    assert options(experimental_io_device=device).experimental_io_device == device
+@pytest.mark.parametrize("options", [SaveOptions, LoadOptions, CheckpointOptions])
+def test_files_are_read_and_written_by_this_host(options) -> None:
+    for device in (None, "", "/job:localhost", "/job:localhost/replica:0/task:0/device:CPU:0"):
+        assert options(experimental_io_device=device).experimental_io_device == device
+    for device in ("/job:worker", "/task:1", "/job:localhost/task:3/device:CPU:0"):
+        with pytest.raises(UnsupportedOptionError, match="/job:localhost"):
+            options(experimental_io_device=device)
+    for device in ("localhost", 3, "/task:x"):
+        with pytest.raises(InvalidArgumentError, match="device"):
+            options(experimental_io_device=device)
+
+
+def test_every_field_has_a_row_in_the_documentation() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "options.md").read_text()
+    for options in (SaveOptions, LoadOptions, CheckpointOptions):
+        _, _, section = page.partition(f".{options.__name__}\n")
+        section = section.partition("\n## ")[0]
+        rows = re.findall(r"^\| `(\w+)` \| `(.*?)` \|", section, re.MULTILINE)
+        assert rows == [(field.name, repr(field.default)) for field in dataclasses.fields(options)]
+
+
+def test_nothing_but_the_root_is_no_partial_checkpoint(tmp_path) -> None:
+    model, other = sv.Module(), sv.Module()
+    model.w, model.b, other.x = sv.Variable(1.0), sv.Variable(2.0), sv.Variable(3.0)
+    save(model, tmp_path / "m")
+    (tmp_path / "m" / "fingerprint.pb").unlink()
+    sv.train.Checkpoint(other).write(tmp_path / "m" / "variables" / "variables")
+    partial = LoadOptions(allow_partial_checkpoint=True)
+    with pytest.raises(AssertionError, match="nothing in common"):
+        load(tmp_path / "m", options=partial)
+    other.b = sv.Variable(5.0)
+    sv.train.Checkpoint(other).write(tmp_path / "m" / "variables" / "variables")
+    with pytest.raises(ValueError, match="'Variable' \\(node"):
+        load(tmp_path / "m")
+    loaded = load(tmp_path / "m", options=partial)
+    assert float(loaded.b) == 5
+    with pytest.raises(ValueError, match="no value yet"):
+        float(loaded.w)
 
 
 @pytest.mark.parametrize("options", [SaveOptions, LoadOptions])

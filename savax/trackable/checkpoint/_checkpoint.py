@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,9 @@ from savax.trackable.checkpoint._status import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from savax.trackable._object_graph import ObjectGraph
     from savax.trackable.checkpoint._options import CheckpointOptions
     from savax.trackable.checkpoint._report import RestoreReport
     from savax.types import PathLike
@@ -41,7 +45,7 @@ class Checkpoint(SavingCheckpoint):
 
         Args:
           save_path: see ``restore``.
-          options: ``verify`` says how to check the data.
+          options: see ``restore``.
 
         Returns:
           A status whose methods check what was restored.
@@ -49,7 +53,7 @@ class Checkpoint(SavingCheckpoint):
         Raises:
           See ``restore``.
         """
-        return CheckpointLoadStatus(self._restore(save_path, options), self._freeze)
+        return CheckpointLoadStatus(self._restore(save_path, options), self._freezer(options))
 
     def restore(
         self, save_path: PathLike | None, options: CheckpointOptions | None = None
@@ -62,7 +66,7 @@ class Checkpoint(SavingCheckpoint):
         Args:
           save_path: a prefix, an index file, a SavedModel directory, or a directory with a state
             file (its latest checkpoint is meant). None restores nothing.
-          options: ``verify`` says how to check the data.
+          options: how to restore: ``verify`` and ``experimental_skip_slot_variables``.
 
         Returns:
           A status whose methods check what was restored, e.g. ``assert_consumed()``.
@@ -79,7 +83,9 @@ class Checkpoint(SavingCheckpoint):
         implicit = self._find_save_counter() is None
         restoration = self._restore(save_path, options)
         counter = self.save_counter
-        return CheckpointLoadStatus(restoration, self._freeze, counter if implicit else None)
+        return CheckpointLoadStatus(
+            restoration, self._freezer(options), counter if implicit else None
+        )
 
     def compare(self, save_path: PathLike) -> RestoreReport:
         """Returns what ``restore`` would do, values that don't fit included; changes nothing.
@@ -106,6 +112,15 @@ class Checkpoint(SavingCheckpoint):
         refuse_in_trace("restored")
         verify = True if options is None else options.verify
         with self._writer.turn():
-            restoration = Restoration(resolve_prefix(save_path), verify)
+            restoration = Restoration(
+                resolve_prefix(save_path), verify, with_slots=_with_slots(options)
+            )
             restoration.restore(self._freeze())
         return restoration
+
+    def _freezer(self, options: CheckpointOptions | None) -> Callable[[], ObjectGraph]:
+        return functools.partial(self._freeze, _with_slots(options))
+
+
+def _with_slots(options: CheckpointOptions | None) -> bool:
+    return options is None or not options.experimental_skip_slot_variables

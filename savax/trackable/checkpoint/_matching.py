@@ -67,6 +67,8 @@ def match_objects(
     stored: StoredGraph,
     known: Mapping[int, Sequence[Trackable]],
     stored_root: int = 0,
+    *,
+    with_slots: bool = True,
 ) -> Match:
     """Pairs objects with stored nodes by the local names that lead to them.
 
@@ -76,6 +78,7 @@ def match_objects(
       known: objects by stored node id, from earlier walks; slot variables may belong to them, or
         be theirs.
       stored_root: where the walk starts in the checkpoint.
+      with_slots: whether to pair slot variables too.
     """
     match = Match({}, [], [], [], [], [])
     owners: dict[int, int] = {}  # node id -> stored id whose values it gets
@@ -100,7 +103,8 @@ def match_objects(
             if pair not in visited:
                 visited.add(pair)
                 pending.append(pair)
-    _match_slots(stored, known, match)
+    if with_slots:
+        _match_slots(stored, known, match)
     return match
 
 

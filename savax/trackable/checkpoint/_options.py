@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Literal
 
-from savax.errors import InvalidArgumentError, UnsupportedOptionError
+from savax.errors import InvalidArgumentError
+from savax.trackable.checkpoint._io_device import check_io_device
 from savax.trackable.checkpoint._sharding_policies import ShardingCallback, checked_callback
 from savax.trackable.checkpoint._write_callbacks import checked_callbacks
 
@@ -14,23 +15,21 @@ if TYPE_CHECKING:
 
     from savax.trackable.checkpoint._write_callbacks import WriteCallback
 
-_NOT_IMPLEMENTED = ("experimental_io_device",)
-
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointOptions:
     """How a checkpoint is written or restored; the names are TensorFlow's, but for the last four.
 
     Attributes:
-      experimental_io_device: not supported.
+      experimental_io_device: a device of this host, as files are read and written by this process.
       experimental_enable_async_checkpoint: the older name of ``enable_async``, and sets it.
       experimental_write_callbacks: functions that are called in this order when a checkpoint has
         been written, before a state file names it. Those that take an argument get the prefix. If
         one raises, the rest isn't called, and the call that writes fails.
       enable_async: whether ``write`` and ``save`` return as soon as all values are on the host,
         while a thread writes the files; see ``Checkpoint.save_async``. Restoring ignores it.
-      experimental_skip_slot_variables: leaves optimizers' slot variables out of a checkpoint that
-        is written.
+      experimental_skip_slot_variables: leaves optimizers' slot variables as they are when a
+        checkpoint is restored, and doesn't miss them. Writing ignores it.
       experimental_sharding_callback: decides what each data file holds, such as a
         ``train.experimental.MaxShardSizePolicy``.
       across_processes: whether all processes of a JAX program (``jax.distributed``) write one
@@ -45,9 +44,9 @@ class CheckpointOptions:
         stored tensor is needed, ``"all"`` reads the rest too, to check the whole of it.
 
     Raises:
-      UnsupportedOptionError: an option is set that would be ignored.
-      InvalidArgumentError: a callback takes more than the prefix, or the sharding callback is no
-        ``train.experimental.ShardingCallback``.
+      UnsupportedOptionError: the IO device is another host's.
+      InvalidArgumentError: it is no device, a callback takes more than the prefix, or the sharding
+        callback is no ``train.experimental.ShardingCallback``.
     """
 
     experimental_io_device: str | None = None
@@ -62,12 +61,7 @@ class CheckpointOptions:
     verify: bool | Literal["all"] = True
 
     def __post_init__(self) -> None:
-        refused = [name for name in _NOT_IMPLEMENTED if getattr(self, name)]
-        if refused:
-            raise UnsupportedOptionError(
-                f"savax doesn't implement these checkpoint options: {', '.join(refused)}. "
-                "Leave them out."
-            )
+        check_io_device(self.experimental_io_device)
         if not self.process_timeout_seconds > 0:
             raise InvalidArgumentError(
                 f"process_timeout_seconds must be positive, not {self.process_timeout_seconds!r}."

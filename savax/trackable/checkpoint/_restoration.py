@@ -47,14 +47,16 @@ class Restoration:
     Args:
       prefix: of the checkpoint.
       verify: see ``BundleReader``.
+      with_slots: whether slot variables get values, and are missed if they don't.
 
     Raises:
       NotFoundError: there is no such checkpoint.
       UnsupportedError: the checkpoint has no object graph.
     """
 
-    def __init__(self, prefix: str, verify: Verify = True) -> None:
+    def __init__(self, prefix: str, verify: Verify = True, *, with_slots: bool = True) -> None:
         self.prefix = prefix
+        self._with_slots = with_slots
         self._bundle = BundleReader(prefix, verify=verify)
         self.stored = read_stored_graph(self._bundle)
         self.objects: dict[int, list[Trackable]] = {}
@@ -79,7 +81,10 @@ class Restoration:
           CorruptBundleError: a value's bytes are damaged.
         """
         with collector_paused_for(len(graph.nodes)):
-            self._apply(match_objects(graph, self.stored, self.objects, stored_id), graph, path)
+            match = match_objects(
+                graph, self.stored, self.objects, stored_id, with_slots=self._with_slots
+            )
+            self._apply(match, graph, path)
 
     def _apply(self, match: Match, graph: ObjectGraph, path: str) -> None:
         unfit = unfitting_values(match.assignments, graph, path, self._bundle)
@@ -126,6 +131,8 @@ class Restoration:
                     return
 
     def _await_slots(self, match: Match) -> None:
+        if not self._with_slots:
+            return
         self._awaited_slots.difference_update(match.pairs)
         for stored_id, objects in match.pairs.items():
             owners = [obj for obj in objects if isinstance(obj, SlotOwner)]
@@ -182,10 +189,11 @@ class Restoration:
         )
 
     def _unused_values(self, mismatched: set[str]) -> list[Unused]:
+        skipped = set() if self._with_slots else self.stored.slot_ids()
         left = [
             (stored_id, name)
             for stored_id in range(len(self.stored.nodes))
-            if stored_id not in self.objects
+            if stored_id not in self.objects and stored_id not in skipped
             for name in self.stored.keys_of(stored_id)
         ] + self._unused
         paths = self.stored.paths() if left else []

@@ -83,8 +83,7 @@ class SavingCheckpoint(AutoTrackable):
     def _graph_root(self) -> Trackable:
         return self if self._root is None else self._root
 
-    def _freeze(self, options: CheckpointOptions | None = None) -> ObjectGraph:
-        with_slots = options is None or not options.experimental_skip_slot_variables
+    def _freeze(self, with_slots: bool = True) -> ObjectGraph:
         return freeze_object_graph(self._graph_root, extra=self._attached, with_slots=with_slots)
 
     @property
@@ -156,7 +155,7 @@ class SavingCheckpoint(AutoTrackable):
         refuse_in_trace("written")
         with self._writer.turn():
             try:
-                encoded = encode_object_graph(self._freeze(options))
+                encoded = encode_object_graph(self._freeze())
                 by_savers = write_by_savers(encoded.savers, prefix, options)
             except Exception as error:
                 fail_jointly(prefix, options, error)

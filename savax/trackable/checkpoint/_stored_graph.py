@@ -127,6 +127,12 @@ class StoredGraph:
         """Returns references to the slot variables of an optimizer's node."""
         return self.nodes[node_id].slot_variables
 
+    def slot_ids(self) -> set[int]:
+        """Returns the node ids of all slot variables."""
+        return {
+            slot.slot_variable_node_id for slots in self._slots_on.values() for _, slot in slots
+        }
+
     def slots_on(self, node_id: int) -> list[tuple[int, Any]]:
         """Returns optimizers' node ids and references to their slots that a Variable's node has."""
         return self._slots_on.get(node_id, [])

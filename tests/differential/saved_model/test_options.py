@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 import savax as sv
+from savax.errors import InvalidArgumentError, UnsupportedOptionError
 from savax.protos import SavedModel, parse, parse_text
 from savax.saved_model import LoadOptions, SaveOptions, load, save
 from savax.saved_model._graph_edits import check_namespaces, strip_debug_nodes
@@ -58,6 +60,90 @@ def c_api(directory: Path, tmp_path: Path) -> Any:
     command = [sys.executable, C_API, directory, tmp_path / "in.npz", tmp_path / "out.npz"]
     subprocess.run(command, check=True, capture_output=True)
     return np.load(tmp_path / "out.npz")["y"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (SaveOptions, tf.saved_model.SaveOptions),
+        (LoadOptions, tf.saved_model.LoadOptions),
+        (sv.train.CheckpointOptions, tf.train.CheckpointOptions),
+    ],
+    ids=["save", "load", "checkpoint"],
+)
+def test_fields_are_tensorflows(ours: Any, theirs: Any) -> None:
+    expected = list(inspect.signature(theirs.__init__).parameters.values())[1:]
+    assert {p.name for p in expected} == set(theirs.__slots__)
+    found = list(inspect.signature(ours).parameters.values())
+    assert [(p.name, p.default) for p in found[: len(expected)]] == [
+        (p.name, p.default) for p in expected
+    ]
+
+
+DEVICES = """/job:localhost|/job:local|localhost|/job:localhost/replica:0|/replica:0|/task:0
+/replica:1|/task:1|/cpu:0|/CPU:0|CPU:0|cpu|/cpu|/device:CPU:0|device:CPU:0|/device:CPU|/device:CPU:*|/CPU:*
+/device:CPU:1|/job:localhost/replica:0/task:0/device:CPU:0|/job:worker|/job:worker/task:1|/GPU:0
+/device:GPU:0|nonsense|/|/job:|/job:*|/task:*|job:localhost|/cpu:0/job:localhost| /cpu:0|/cpu:0 """
+
+
+def test_devices_of_this_host_are_those_that_tensorflow_takes(tmp_path: Path) -> None:
+    checkpoint = tf.train.Checkpoint(w=tf.Variable(1.0))
+
+    def theirs(device: str) -> bool:
+        try:
+            options = tf.train.CheckpointOptions(experimental_io_device=device)
+            checkpoint.write(str(tmp_path / "ckpt"), options)
+        except (ValueError, tf.errors.InvalidArgumentError):
+            return False
+        return True
+
+    def ours(device: str) -> bool:
+        try:
+            sv.train.CheckpointOptions(experimental_io_device=device)
+        except (InvalidArgumentError, UnsupportedOptionError):
+            return False
+        return True
+
+    devices = ["", *DEVICES.replace("\n", "|").split("|")]
+    taken = {device: theirs(device) for device in devices}
+    assert {device: ours(device) for device in devices} == taken
+    assert len(set(taken.values())) == 2
+
+
+class TwoFunctions(sv.Module):
+    @sv.function(input_signature=[sv.TensorSpec([], sv.float32)])
+    def one(self, x):
+        return x + 1
+
+    @sv.function
+    def many(self, x):
+        return x * 2
+
+
+def test_aliases_are_loaded_and_saved_again_as_by_tensorflow(tmp_path: Path) -> None:
+    model = TwoFunctions()
+    traces = [
+        model.many.get_concrete_function(sv.TensorSpec(shape, sv.float32)) for shape in ([], [2])
+    ]
+    aliases = {"one": model.one, "many": model.many}
+    save(model, tmp_path / "ours", options=SaveOptions(function_aliases=aliases))
+    save(model, tmp_path / "part", options=SaveOptions(function_aliases={"part": traces[:1]}))
+    for name in ("ours", "part"):
+        theirs = tf.saved_model.load(
+            str(tmp_path / name),
+            options=tf.saved_model.LoadOptions(experimental_load_function_aliases=True),
+        )
+        options = LoadOptions(experimental_load_function_aliases=True)
+        ours = load(tmp_path / name, options=options)
+        kinds = {alias: isinstance(f, list) for alias, f in ours.function_aliases.items()}
+        assert kinds == {a: isinstance(f, list) for a, f in theirs.function_aliases.items()}
+        again = SaveOptions(function_aliases=ours.function_aliases)
+        save(ours, tmp_path / "again", options=again)
+        assert (
+            meta_graph(tmp_path / "again").meta_info_def.function_aliases
+            == meta_graph(tmp_path / name).meta_info_def.function_aliases
+        )
+    assert [len(load(tmp_path / "part", options=options).function_aliases["part"])] == [1]
 
 
 def test_text_form(tmp_path) -> None:

@@ -26,7 +26,8 @@ def encoded() -> Any:
     root = Module()
     root.a, root.b = Module(), Variable([1.0])
     root.a.c = Variable([2.0])
-    return encode_object_graph(freeze_object_graph(root))
+    proto, tensors, _ = encode_object_graph(freeze_object_graph(root))
+    return proto, tensors
 
 
 def restore(path: Path, tensors: list[tuple[str, Any]], graph: Any) -> None:
@@ -52,13 +53,13 @@ DAMAGES: list[Callable[[TrackableObjectGraph], object]] = [
 
 
 def test_an_undamaged_graph_is_restored(tmp_path: Path) -> None:
-    proto, tensors, _ = encoded()
+    proto, tensors = encoded()
     restore(tmp_path / "c", tensors, object_graph_tensor(proto))
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_contradictions_are_refused(tmp_path: Path, damage: Any) -> None:
-    proto, tensors, _ = encoded()
+    proto, tensors = encoded()
     damage(proto)
     with pytest.raises(CorruptBundleError, match=r"object graph of .*c contradicts itself"):
         restore(tmp_path / "c", tensors, object_graph_tensor(proto))
@@ -75,7 +76,7 @@ def test_something_else_in_the_graphs_place_is_refused(tmp_path: Path, value: An
 
 @given(data=st.data())
 def test_changed_bytes_give_typed_errors_or_leftovers(tmp_path: Path, data: st.DataObject) -> None:
-    proto, tensors, _ = encoded()
+    proto, tensors = encoded()
     key, value = object_graph_tensor(proto)
     changed = bytearray(value.item())
     position = data.draw(st.integers(0, len(changed) - 1))
