@@ -15,7 +15,7 @@ _LAZY = lazy_names(
     ),
     names={
         "savax.function.evaluation._custom_gradients": ("MissingGradientWarning",),
-        "savax.saved_model._load": ("load",),
+        "savax.saved_model._load": ("load", "load_partial"),
         "savax.saved_model._options": ("LoadOptions", "SaveOptions"),
         "savax.saved_model._publish": ("publish",),
         "savax.saved_model._reader": ("TagsMismatchError", "contains_saved_model"),

@@ -13,6 +13,7 @@ from savax.saved_model import signature_def_utils as signature_def_utils
 from savax.saved_model import tag_constants as tag_constants
 from savax.saved_model import utils as utils
 from savax.saved_model._load import load as load
+from savax.saved_model._load import load_partial as load_partial
 from savax.saved_model._options import LoadOptions as LoadOptions
 from savax.saved_model._options import SaveOptions as SaveOptions
 from savax.saved_model._publish import publish as publish

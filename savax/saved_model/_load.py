@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from savax.errors import (
     DataLossError,
@@ -10,10 +10,12 @@ from savax.errors import (
     NotFoundError,
 )
 from savax.function import ConcreteFunction, Function
+from savax.protos import SavedObjectGraph
 from savax.saved_model._debug_info import read_debug_info
 from savax.saved_model._loaded_objects import LoadedObject
 from savax.saved_model._objects_import import ObjectImporter
 from savax.saved_model._options import LoadOptions
+from savax.saved_model._partial_graph import clear_others, find_nodes, needed_nodes
 from savax.saved_model._reader import (
     ModelDirectory,
     choose_meta_graph,
@@ -30,11 +32,15 @@ from savax.saved_model._variable_policy import VariablePolicy
 from savax.saved_model.v1._loaded_graph import load_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from savax.protos import MetaGraphDef
+    import numpy as np
+
+    from savax.protos import MetaGraphDef, SavedModel
     from savax.trackable import Trackable
     from savax.types import PathLike
+
+_T = TypeVar("_T")
 
 _ATTEMPTS = 4  # to read a model that others replace at the same time
 
@@ -71,45 +77,117 @@ def load(
       CorruptBundleError: its checkpoint is damaged.
     """
     options = options or LoadOptions()
+    return _read(export_dir, lambda directory: _load_from(directory, tags, options))
+
+
+def load_partial(
+    export_dir: PathLike,
+    filters: Iterable[str],
+    tags: str | Iterable[str] | None = None,
+    options: LoadOptions | None = None,
+) -> dict[str, Any]:
+    """Reads some objects of a SavedModel: an encoder without the rest, one layer, one Variable.
+
+    Each object comes with all that is reached from it and that its functions use; the values of
+    other Variables aren't read.
+
+    Args:
+      export_dir: the model's directory.
+      filters: paths of objects, ``root.encoder.layers.0``; ``root`` is the whole model.
+      tags: of the graph to load; without them, a model's only graph.
+      options: LoadOptions.
+
+    Returns:
+      The object of each path. What several of them share is one object.
+
+    Raises:
+      InvalidArgumentError: a path leads to no object; or the model is one of version 1.
+      NotFoundError: there is no model, or its checkpoint is missing.
+      TagsMismatchError: the model has no graph with these tags.
+      CorruptSavedModelError: the model contradicts itself.
+      CorruptBundleError: its checkpoint is damaged.
+    """
+    options = options or LoadOptions()
+    paths = filters if isinstance(filters, str) else list(filters)
+    return _read(export_dir, lambda directory: _load_parts(directory, paths, tags, options))
+
+
+def _read(export_dir: PathLike, read: Callable[[ModelDirectory], _T]) -> _T:
+    """Reads a model, again if it is replaced meanwhile."""
     for _ in range(_ATTEMPTS - 1):
         with open_model(export_dir) as directory:
             try:
-                return _load_from(directory, tags, options)
+                return read(directory)
             except (DataLossError, NotFoundError):
                 # A model that is replaced while it is read loses its files.
                 if directory.is_current():
                     raise
     with open_model(export_dir) as directory:
-        return _load_from(directory, tags, options)
+        return read(directory)
 
 
 def _load_from(
     directory: ModelDirectory, tags: str | Iterable[str] | None, options: LoadOptions
 ) -> Any:
-    model, constants = read_parts(directory)
-    meta_graph = choose_meta_graph(model, tags, directory.path)
-    if len(model.meta_graphs) > 1 or not meta_graph.HasField("object_graph_def"):
-        put_back(model, constants)
-        constants = {}
+    model, meta_graph, arrays = _main_graph(directory, tags)
     if not meta_graph.HasField("object_graph_def"):
         return load_graph(directory, meta_graph, options)
-    nodes = meta_graph.graph_def.node
-    arrays = {nodes[index].name: array for index, array in constants.items()}
     objects = ObjectImporter(meta_graph, directory.path, arrays).import_objects()
-    if not options.experimental_skip_checkpoint:
-        restore_values(
-            objects,
-            meta_graph.object_graph_def,
-            directory,
-            partial=options.allow_partial_checkpoint,
-        )
-    if options.experimental_variable_policy is not VariablePolicy.NONE:
-        place_variables(objects, meta_graph.object_graph_def)
+    _give_values(objects, meta_graph.object_graph_def, directory, options)
     root = _finished_root(objects[0], meta_graph, options, objects)
     if _takes_attributes(root, meta_graph) and not hasattr(root, "graph_debug_info"):
         object.__setattr__(root, "graph_debug_info", read_debug_info(directory))
     check_fingerprint(directory, model)
     return root
+
+
+def _load_parts(
+    directory: ModelDirectory,
+    paths: Iterable[str],
+    tags: str | Iterable[str] | None,
+    options: LoadOptions,
+) -> dict[str, Any]:
+    model, meta_graph, arrays = _main_graph(directory, tags)
+    if not meta_graph.HasField("object_graph_def"):
+        raise InvalidArgumentError(
+            f"{directory.path!r} is a model of version 1, which has no objects; load it whole."
+        )
+    check_fingerprint(directory, model)
+    part = meta_graph.object_graph_def
+    whole = SavedObjectGraph()
+    whole.CopyFrom(part)
+    ids = find_nodes(whole, paths)
+    clear_others(part, needed_nodes(whole, ids.values(), meta_graph.graph_def))
+    objects = ObjectImporter(meta_graph, directory.path, arrays).import_objects()
+    _give_values(objects, whole, directory, options)
+    return {path: objects[node_id] for path, node_id in ids.items()}
+
+
+def _main_graph(
+    directory: ModelDirectory, tags: str | Iterable[str] | None
+) -> tuple[SavedModel, MetaGraphDef, dict[str, np.ndarray[Any, Any]]]:
+    """Returns a model, its graph of some tags, and the constants of an object graph by name."""
+    model, constants = read_parts(directory)
+    meta_graph = choose_meta_graph(model, tags, directory.path)
+    if len(model.meta_graphs) > 1 or not meta_graph.HasField("object_graph_def"):
+        put_back(model, constants)
+        constants = {}
+    nodes = meta_graph.graph_def.node
+    return model, meta_graph, {nodes[index].name: array for index, array in constants.items()}
+
+
+def _give_values(
+    objects: list[Trackable],
+    graph: SavedObjectGraph,
+    directory: ModelDirectory,
+    options: LoadOptions,
+) -> None:
+    """Gives the Variables among objects their values, found by the edges of the whole graph."""
+    if not options.experimental_skip_checkpoint:
+        partial = options.allow_partial_checkpoint
+        restore_values(objects, graph, directory, partial=partial)
+    if options.experimental_variable_policy is not VariablePolicy.NONE:
+        place_variables(objects, graph)
 
 
 def _finished_root(
