@@ -30,7 +30,7 @@ from savax.trackable import Variable
 from savax.types import contained_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from savax.function.evaluation._plan_nodes import PlanNode, UnsupportedNode
     from savax.protos import FunctionDef
@@ -107,14 +107,17 @@ class PlanLibrary:
         self.functions = functions
         self.gradients = RegisteredGradients(functions)
         self._assets = assets
-        self._shared: dict[str, Any] = {}
+        self._shared: dict[Hashable, Any] = {}
         self._seeds: dict[str, tuple[int, int]] = {}
         self._plans: dict[str, Plan] = {}
         self._lock = threading.Lock()
         self.write_lock = threading.RLock()
 
-    def shared_object(self, name: str, fresh: Any) -> Any:
-        """Returns the object that the graphs share by a name; the given one if there is none."""
+    def shared_object(self, name: Hashable, fresh: Any) -> Any:
+        """Returns the object that the graphs share by a name; the given one if there is none.
+
+        A graph's own names are strings; what savax keeps with a model has other keys.
+        """
         with self._lock:
             return self._shared.setdefault(name, fresh)
 
