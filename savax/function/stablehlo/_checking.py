@@ -34,8 +34,8 @@ _SECONDS = 600
 _DIALECTS = frozenset({"builtin", "chlo", "func", "stablehlo"})
 _HOST_OPS = frozenset({f"stablehlo.{name}" for name in ("infeed", "outfeed", "recv", "send")})
 
-# Targets of custom calls that are part of StableHLO's or JAX's own programs. All others are refused:
-# a target can be any function of the process, and some take addresses of memory.
+# Targets of custom calls that are part of StableHLO's or JAX's own programs. All others are
+# refused: a target can be any function of the process, and some take addresses of memory.
 _LAPACK = ("potrf", "geqrf", "gesdd", "getrf", "gehrd", "geev", "gees", "trsm", "gtsv")
 _LAPACK_REAL = ("orgqr", "syevd", "sytrd")
 _LAPACK_COMPLEX = ("ungqr", "heevd", "hetrd")

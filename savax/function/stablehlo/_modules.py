@@ -11,12 +11,14 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jax.extend import mlir
 from jax.extend.mlir import ir, passmanager
 from jax.extend.mlir.dialects import chlo, func, stablehlo
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Sizes (None where unknown) and the name of the element type.
 Tensor: TypeAlias = tuple[list[int | None], str]
@@ -24,8 +26,11 @@ Tensor: TypeAlias = tuple[list[int | None], str]
 _MAIN = "main"
 _INNER = "_module_main"
 
+# Attributes that name a function.
+_CALLEES = ("callee", "decomposition")
+
 # What reading a module may take, as a process: seconds of CPU and bytes of address space.
-_CPU_SECONDS = 300
+_CPU_SECONDS = 120
 _ADDRESS_SPACE = 16 << 30
 
 
@@ -81,14 +86,20 @@ def describe(module: Any) -> dict[str, Any]:
       ValueError: it has no main function, or one of other things than ranked tensors.
     """
     ops, targets = set(), set()
+    calls: dict[str, set[str]] = {}
 
-    def visit(operation: Any) -> Any:
+    def visit(operation: Any, function: set[str]) -> Any:
         ops.add(operation.name)
+        attributes = operation.attributes
         if operation.name == "stablehlo.custom_call":
-            targets.add(operation.attributes["call_target_name"].value)
+            targets.add(attributes["call_target_name"].value)
+        function.update(attributes[name].value for name in _CALLEES if name in attributes)
         return ir.WalkResult.ADVANCE
 
-    module.operation.walk(visit)
+    for operation in module.body.operations:
+        called = calls.setdefault(_symbol(operation), set())
+        operation.operation.walk(lambda inner, called=called: visit(inner, called))
+    _check_calls(calls)
     main = _main(module)
     attributes = module.operation.attributes
     name = "mhlo.num_partitions"
@@ -99,6 +110,23 @@ def describe(module: Any) -> dict[str, Any]:
         "custom_calls": sorted(targets),
         "devices": attributes[name].value if name in attributes else 1,
     }
+
+
+def _symbol(operation: Any) -> str:
+    attributes = operation.attributes
+    name: str = attributes["sym_name"].value if "sym_name" in attributes else ""
+    return name
+
+
+def _check_calls(calls: dict[str, set[str]]) -> None:
+    """Refuses functions that call themselves: what inlines them never ends."""
+    waiting = {name: set(called) for name, called in calls.items()}
+    while waiting:
+        done = [name for name, called in waiting.items() if not called & waiting.keys()]
+        if not done:
+            raise ValueError(f"its functions call themselves: {', '.join(sorted(waiting))}")
+        for name in done:
+            del waiting[name]
 
 
 def refined(module: Any, shapes: Sequence[Sequence[int]]) -> Any:
@@ -131,13 +159,15 @@ def _wrap_main(module: Any, shapes: Sequence[Sequence[int]]) -> None:
     for position, shape in enumerate(shapes, start=len(given) - len(shapes)):
         known[position] = ir.RankedTensorType.get(list(shape), given[position].element_type)
     with ir.InsertionPoint(module.body):
-        outer = func.FuncOp(_MAIN, (known, results), visibility="public")
+        outer: Any = func.FuncOp(  # type: ignore[call-arg]
+            _MAIN, (known, results), visibility="public"
+        )
     with ir.InsertionPoint(outer.add_entry_block()):
-        arguments = [
+        passed = [
             value if value.type == type_ else stablehlo.convert(type_, value)
             for value, type_ in zip(outer.arguments, given, strict=True)
         ]
-        call = func.CallOp(results, ir.FlatSymbolRefAttr.get(_INNER), arguments)
+        call = func.CallOp(results, ir.FlatSymbolRefAttr.get(_INNER), passed)
         func.ReturnOp(call.results)
 
 

@@ -37,10 +37,15 @@ _DTYPES = {
     **{f"i{bits}": f"int{bits}" for bits in (2, 4, 8, 16, 32, 64)},
     **{f"ui{bits}": f"uint{bits}" for bits in (2, 4, 8, 16, 32, 64)},
     **{f"f{bits}": f"float{bits}" for bits in (16, 32, 64)},
-    **{"bf16": "bfloat16", "complex<f32>": "complex64", "complex<f64>": "complex128"},
-    **{"f8E4M3FN": "float8_e4m3fn", "f8E5M2": "float8_e5m2"},
-    **{"f8E4M3FNUZ": "float8_e4m3fnuz", "f8E5M2FNUZ": "float8_e5m2fnuz"},
-    **{"f8E4M3B11FNUZ": "float8_e4m3b11fnuz", "f4E2M1FN": "float4_e2m1fn"},
+    "bf16": "bfloat16",
+    "complex<f32>": "complex64",
+    "complex<f64>": "complex128",
+    "f8E4M3FN": "float8_e4m3fn",
+    "f8E5M2": "float8_e5m2",
+    "f8E4M3FNUZ": "float8_e4m3fnuz",
+    "f8E5M2FNUZ": "float8_e5m2fnuz",
+    "f8E4M3B11FNUZ": "float8_e4m3b11fnuz",
+    "f4E2M1FN": "float4_e2m1fn",
 }
 
 
@@ -104,9 +109,7 @@ class ModuleProgram:
         else:
             self._check_arguments(self._module, args, where)
             fixed, results = fixed_module(self._module, shapes, where)
-        return _transformable(
-            self._exported(fixed, args, results, where).call, len(args), where
-        )
+        return _transformable(self._exported(fixed, args, results, where).call, len(args), where)
 
     def _check_arguments(self, module: CheckedModule, args: Sequence[Any], where: str) -> None:
         wanted = list(module.arguments)
@@ -162,7 +165,8 @@ def _transformable(call: Callable[..., Any], num_args: int, where: str) -> Calla
 
     It is refused when it is needed only: the model may have a gradient of what is around the node.
     """
-    run = jax.custom_vjp(jax.custom_batching.sequential_vmap(call))
+    looped = jax.custom_batching.sequential_vmap(call)  # type: ignore[no-untyped-call]
+    run = jax.custom_vjp(looped)
 
     def forward(*args: Any) -> tuple[Any, None]:
         return run(*(arg.value for arg in args)), None
