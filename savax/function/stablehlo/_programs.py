@@ -79,7 +79,7 @@ class ModuleProgram:
           InvalidArgumentError: it doesn't take these shapes.
         """
         self._check_platform(where)
-        key = tuple(tuple(arg.shape) for arg in args)
+        key = tuple((tuple(arg.shape), str(arg.dtype)) for arg in args)
         with self._lock:
             program = self._programs.get(key)
             if program is None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from jax import export
 from jax.extend.mlir import ir
+from jax.extend.mlir.dialects import stablehlo
 
 from savax import saved_model
 from savax.errors import (
@@ -80,9 +81,16 @@ def _text(text):
 DYNAMIC = _dynamic()
 
 
+def _model(name):
+    """Returns a model; those of JAX 0.10 hold StableHLO 1.15, which JAX 0.9 can't read."""
+    if name in ("jax2tf_10", "keras") and stablehlo.get_current_version() < "1.15":
+        pytest.skip("this JAX is older than the model")
+    return saved_model.load(str(MODELS / name))
+
+
 @pytest.fixture(scope="module", params=["jax2tf_6", "jax2tf_8", "jax2tf_10"])
 def jax2tf_model(request):
-    return saved_model.load(str(MODELS / request.param))
+    return _model(request.param)
 
 
 def test_models_of_jax2tf_run_at_any_batch(jax2tf_model) -> None:
@@ -103,7 +111,7 @@ def test_models_of_jax2tf_have_their_gradients(jax2tf_model) -> None:
 
 
 def test_models_of_keras_on_jax_run_at_any_batch() -> None:
-    model = saved_model.load(str(MODELS / "keras"))
+    model = _model("keras")
     x = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
     np.testing.assert_allclose(model.serve(x), KERAS_RESULT, rtol=1e-5)
     np.testing.assert_allclose(model.serve(x[1:]), KERAS_RESULT[1:], rtol=1e-5)
@@ -112,7 +120,7 @@ def test_models_of_keras_on_jax_run_at_any_batch() -> None:
 
 
 def test_loaded_modules_are_saved_again(tmp_path) -> None:
-    model = saved_model.load(str(MODELS / "jax2tf_10"))
+    model = saved_model.load(str(MODELS / "jax2tf_8"))
     saved_model.save(model, str(tmp_path / "again"))
     again = saved_model.load(str(tmp_path / "again"))
     found = again.serve(X, np.float32(1))["y"]
@@ -121,7 +129,7 @@ def test_loaded_modules_are_saved_again(tmp_path) -> None:
 
 @pytest.mark.parametrize("version", [4, 9])
 def test_other_versions_run(version, tmp_path) -> None:
-    source = MODELS / ("jax2tf_6" if version < 8 else "jax2tf_10")
+    source = MODELS / ("jax2tf_6" if version < 8 else "jax2tf_8")
     shutil.copytree(source, tmp_path / "model")
     path = tmp_path / "model" / "saved_model.pb"
     proto = SavedModel.FromString(path.read_bytes())
