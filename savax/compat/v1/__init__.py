@@ -25,6 +25,7 @@ from savax.dtypes import (
     uint32,
     uint64,
 )
+from savax.function import IndexedSlices, RaggedTensor, SparseTensor
 from savax.function.graph._default_stack import (
     get_default_graph,
     get_default_session,
@@ -50,6 +51,7 @@ from savax.function.graph._graph_ops import (
     no_op,
     placeholder,
     placeholder_with_default,
+    sparse_placeholder,
 )
 from savax.function.graph._graph_variables import GraphVariable as Variable
 from savax.function.graph._handles import (
@@ -81,6 +83,7 @@ from savax.protos import (
     TensorInfo,
     VariableDef,
 )
+from savax.saved_model.v1._fetches import SparseTensorValue
 from savax.saved_model.v1._session import (
     Session,
 )
@@ -95,12 +98,16 @@ __all__ = [
     "Graph",
     "GraphDef",
     "GraphKeys",
+    "IndexedSlices",
     "MetaGraphDef",
     "NodeDef",
     "Operation",
+    "RaggedTensor",
     "SaverDef",
     "Session",
     "SignatureDef",
+    "SparseTensor",
+    "SparseTensorValue",
     "Tensor",
     "TensorInfo",
     "TensorShape",
@@ -145,6 +152,7 @@ __all__ = [
     "placeholder",
     "placeholder_with_default",
     "saved_model",
+    "sparse_placeholder",
     "string",
     "tables_initializer",
     "train",

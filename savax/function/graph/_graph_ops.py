@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from savax.errors import InvalidArgumentError
+from savax.function._composites import SparseTensor
 from savax.function.graph._default_stack import get_default_graph
 from savax.types import as_dtype, as_shape
 
@@ -42,6 +45,30 @@ def placeholder_with_default(
     )
     operation.outputs[0].set_shape(sizes)
     return operation.outputs[0]
+
+
+def sparse_placeholder(
+    dtype: DTypeLike, shape: Any = None, name: str = "SparsePlaceholder"
+) -> SparseTensor:
+    """Adds a SparseTensor whose value is fed when a session runs.
+
+    Args:
+      dtype: of the values.
+      shape: of the dense array, None for sizes that vary; None alone for any rank.
+      name: of its tensors: ``name/indices``, ``name/values`` and ``name/shape``.
+    """
+    sizes = as_shape(shape)
+    rank = None if sizes is None else len(sizes)
+    if sizes is None:
+        dense_shape = placeholder("int64", [None], f"{name}/shape")
+    else:
+        default = np.array([-1 if size is None else size for size in sizes], np.int64)
+        dense_shape = placeholder_with_default(default, [rank], f"{name}/shape")
+    return SparseTensor(
+        placeholder("int64", [None, rank], f"{name}/indices"),
+        placeholder(dtype, [None], f"{name}/values"),
+        dense_shape,
+    )
 
 
 def constant(
@@ -103,31 +130,38 @@ def assign(
     validate_shape: bool | None = None,
     use_locking: bool | None = None,
     name: str | None = None,
-) -> Tensor:
+) -> Any:
     """Adds nodes that assign a variable; see ``GraphVariable.assign``."""
     del validate_shape, use_locking  # the variable's own shape decides; each run is one step
-    return ref.assign(value, name)
+    return ref.assign(value, name=name)
 
 
 def assign_add(
     ref: GraphVariable, value: Any, use_locking: bool | None = None, name: str | None = None
-) -> Tensor:
+) -> Any:
     """Adds nodes that add to a variable; see ``GraphVariable.assign_add``."""
     del use_locking
-    return ref.assign_add(value, name)
+    return ref.assign_add(value, name=name)
 
 
 def assign_sub(
     ref: GraphVariable, value: Any, use_locking: bool | None = None, name: str | None = None
-) -> Tensor:
+) -> Any:
     """Adds nodes that subtract from a variable; see ``GraphVariable.assign_sub``."""
     del use_locking
-    return ref.assign_sub(value, name)
+    return ref.assign_sub(value, name=name)
 
 
-def name_scope(name: str | None) -> Any:
-    """Puts a prefix before the names of new nodes of the default graph, inside a ``with``."""
-    return get_default_graph().name_scope(name)
+def name_scope(name: str | None, default_name: str | None = None, values: Any = None) -> Any:
+    """Puts a prefix before the names of new nodes of the default graph, inside a ``with``.
+
+    Args:
+      name: the prefix, or None.
+      default_name: the prefix if ``name`` is None.
+      values: accepted and ignored: the graph is the default one.
+    """
+    del values
+    return get_default_graph().name_scope(default_name if name is None else name)
 
 
 def control_dependencies(control_inputs: Sequence[Any] | None) -> Any:

@@ -49,6 +49,7 @@ class GraphVariable(TensorOperators):
         trainable: bool = True,
         collections: Iterable[str] | None = None,
         validate_shape: bool = True,
+        *,
         name: str | None = None,
         dtype: DTypeLike = None,
         use_resource: bool | None = None,
@@ -189,24 +190,55 @@ class GraphVariable(TensorOperators):
             "ReadVariableOp", self.handle, name="read", dtype=self.dtype, output_shape=self.shape
         )
 
-    def assign(self, value: Any, name: str | None = None) -> Tensor:
-        """Adds nodes that assign a value; returns the tensor of the new value."""
-        return self._assign("Assign", value, name)
+    def assign(
+        self,
+        value: Any,
+        use_locking: bool | None = None,
+        name: str | None = None,
+        read_value: bool = True,
+    ) -> Any:
+        """Adds nodes that assign a value.
 
-    def assign_add(self, delta: Any, name: str | None = None) -> Tensor:
-        """Adds nodes that add to the value; returns the tensor of the new value."""
-        return self._assign("AssignAdd", delta, name)
+        Args:
+          value: the new value.
+          use_locking: accepted and ignored: each run of a session is one step.
+          name: of the node.
+          read_value: whether to return the tensor of the new value, or else the operation.
+        """
+        del use_locking
+        return self._assign("Assign", value, name, read_value)
 
-    def assign_sub(self, delta: Any, name: str | None = None) -> Tensor:
-        """Adds nodes that subtract from the value; returns the tensor of the new value."""
-        return self._assign("AssignSub", delta, name)
+    def assign_add(
+        self,
+        delta: Any,
+        use_locking: bool | None = None,
+        name: str | None = None,
+        read_value: bool = True,
+    ) -> Any:
+        """Adds nodes that add to the value; see ``assign``."""
+        del use_locking
+        return self._assign("AssignAdd", delta, name, read_value)
 
-    def _assign(self, op: str, value: Any, name: str | None) -> Tensor:
+    def assign_sub(
+        self,
+        delta: Any,
+        use_locking: bool | None = None,
+        name: str | None = None,
+        read_value: bool = True,
+    ) -> Any:
+        """Adds nodes that subtract from the value; see ``assign``."""
+        del use_locking
+        return self._assign("AssignSub", delta, name, read_value)
+
+    def _assign(self, op: str, value: Any, name: str | None, read_value: bool) -> Any:
         graph = self._graph
         tensor = graph.as_tensor(value, self.dtype)
         if not self.is_resource:
-            return graph.op(op, self.handle, tensor, name=name or op, output_shape=self.shape)  # type: ignore[no-any-return]
+            found = graph.op(op, self.handle, tensor, name=name or op, output_shape=self.shape)
+            return found if read_value else found.op
         operation = graph.op(f"{op}VariableOp", self.handle, tensor, name=name or op)
+        if not read_value:
+            return operation
         with graph.control_dependencies([operation]):
             return self.read_value()
 

@@ -55,6 +55,7 @@ def get_variable(
     shape: Any = None,
     dtype: DTypeLike = None,
     initializer: Any = None,
+    *,
     trainable: bool = True,
     collections: Iterable[str] | None = None,
     use_resource: bool | None = None,
@@ -90,7 +91,9 @@ def get_variable(
         raise InvalidArgumentError(f"There is no variable {full_name!r} to be reused.")
     value = _initial_value(full_name, shape, dtype, initializer)
     with graph.name_scope(None):
-        made = GraphVariable(value, trainable, collections, True, full_name, dtype, use_resource)
+        made = GraphVariable(
+            value, trainable, collections, name=full_name, dtype=dtype, use_resource=use_resource
+        )
     graph.variables_by_name[full_name] = made
     return made
 

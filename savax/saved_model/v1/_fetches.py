@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
 import numpy as np
 
 from savax.errors import (
@@ -13,6 +14,8 @@ from savax.errors import (
     KeyNotFoundError,
     ShapeMismatchError,
 )
+from savax.function import SparseTensor
+from savax.function._composites import COMPOSITES
 from savax.function.graph._handles import Operation, Tensor
 from savax.trackable import host_array
 from savax.types import shapes_compatible
@@ -28,8 +31,8 @@ class Fetches:
 
     Args:
       graph: of the tensors and operations.
-      fetches: tensors, variables, operations, names of them, in lists, tuples, namedtuples and
-        dicts.
+      fetches: tensors, variables, operations, names of them, composites of tensors, in lists,
+        tuples, namedtuples and dicts.
 
     Attributes:
       tensors: names of the tensors, each once.
@@ -63,6 +66,12 @@ class Fetches:
         if isinstance(fetch, list | tuple):
             items = [self._structure(item) for item in fetch]
             return lambda values: _sequence_like(fetch, [item(values) for item in items])
+        if isinstance(fetch, COMPOSITES):
+            leaves, tree = jax.tree.flatten(fetch)
+            each = [self._leaf(leaf) for leaf in leaves]
+            return lambda values: _composite(
+                jax.tree.unflatten(tree, [part(values) for part in each])
+            )
         return self._leaf(fetch)
 
     def _leaf(self, fetch: Any) -> Callable[[Sequence[Any]], Any]:
@@ -87,6 +96,26 @@ class Fetches:
         return lambda values: values[position]
 
 
+class SparseTensorValue(NamedTuple):
+    """The value of a SparseTensor, as a session takes and returns it.
+
+    Attributes:
+      indices: int64 array of shape ``[n, rank]``.
+      values: array of shape ``[n]``.
+      dense_shape: int64 array of shape ``[rank]``.
+    """
+
+    indices: Any
+    values: Any
+    dense_shape: Any
+
+
+def _composite(value: Any) -> Any:
+    if isinstance(value, SparseTensor):
+        return SparseTensorValue(value.indices, value.values, value.dense_shape)
+    return value
+
+
 def _mapping_like(fetch: Mapping[Any, Any], values: dict[Any, Any]) -> Any:
     return values if type(fetch) is dict else type(fetch)(values)  # type: ignore[call-arg]
 
@@ -106,7 +135,8 @@ def fed_values(graph: Graph, feed_dict: Mapping[Any, Any] | None) -> dict[str, A
         tensor (ShapeMismatchError, DTypeMismatchError).
     """
     found: dict[str, Any] = {}
-    for key, value in (feed_dict or {}).items():
+    pairs = [pair for item in (feed_dict or {}).items() for pair in _fed_parts(*item)]
+    for key, value in pairs:
         try:
             tensor = graph.as_graph_element(key, allow_operation=False)
         except (KeyNotFoundError, InvalidArgumentError) as error:
@@ -116,6 +146,24 @@ def fed_values(graph: Graph, feed_dict: Mapping[Any, Any] | None) -> dict[str, A
         assert isinstance(tensor, Tensor)
         found[tensor.name] = _fed_array(tensor, value)
     return found
+
+
+def _fed_parts(key: Any, value: Any) -> list[tuple[Any, Any]]:
+    """Returns the tensors of a composite with what is fed for each."""
+    if not isinstance(key, COMPOSITES):
+        return [(key, value)]
+    tensors = jax.tree.leaves(key)
+    values = jax.tree.leaves(value) if isinstance(value, COMPOSITES) else value
+    if not isinstance(values, list | tuple) or len(values) != len(tensors):
+        raise FeedValueError(
+            f"The value fed for a {type(key).__name__} is one, or a tuple of its {len(tensors)} "
+            f"parts, got a {type(value).__name__}."
+        )
+    return list(zip(tensors, values, strict=True))
+
+
+class FeedValueError(InvalidArgumentError, TypeError):
+    """What is fed for a composite is no such value."""
 
 
 class FeedKeyError(InvalidArgumentError, TypeError):

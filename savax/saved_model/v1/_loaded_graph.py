@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -19,6 +18,7 @@ from savax.saved_model._constants import RESERVED_SIGNATURE_KEYS
 from savax.saved_model._loaded_objects import LoadedObject
 from savax.saved_model._signatures import SignatureMap
 from savax.saved_model.v1._asset_collection import asset_feeds
+from savax.saved_model.v1._composite_infos import composite_of, part_names
 from savax.saved_model.v1._loader import main_op_name, restore_variables, run_main_op
 from savax.saved_model.v1._meta_graph import import_into_graph
 from savax.saved_model.v1._saver import Saver
@@ -43,7 +43,9 @@ class LoadedGraph(LoadedObject):
 
     Attributes:
       variables: its variables.
-      signatures: its signatures by key; functions of tensors by keyword that return dicts.
+      signatures: its signatures by key; functions of tensors by keyword that return dicts. A
+        SparseTensor ``x`` is given as ``x_indices``, ``x_values`` and ``x_dense_shape``, another
+        composite as ``x_component_0`` and so on; results are composites.
       graph: the graph.
       asset_paths: the paths of its assets.
     """
@@ -77,14 +79,6 @@ class LoadedGraph(LoadedObject):
         for key, definition in sorted(self._meta_graph.signature_def.items()):
             if key in RESERVED_SIGNATURE_KEYS:
                 continue
-            infos = (*definition.inputs.values(), *definition.outputs.values())
-            if any(info.WhichOneof("encoding") != "name" for info in infos):
-                warnings.warn(
-                    f"The signature {key!r} has sparse or composite tensors and is left out.",
-                    UserWarning,
-                    stacklevel=2,
-                )
-                continue
             signatures[key] = self._signature(key, definition)
             defaults[key] = {
                 name: decode_tensor(value)
@@ -94,16 +88,32 @@ class LoadedGraph(LoadedObject):
         return SignatureMap(signatures, defaults)
 
     def _signature(self, key: str, definition: SignatureDef) -> ConcreteFunction:
-        inputs = {name: _tensor(definition.inputs[name]) for name in sorted(definition.inputs)}
-        outputs = {name: _tensor(definition.outputs[name]) for name in sorted(definition.outputs)}
+        inputs: dict[str, str] = {}
+        for name in sorted(definition.inputs):
+            value = self._tensors(definition.inputs[name])
+            names = zip(part_names(name, value), jax.tree.leaves(value), strict=True)
+            inputs.update(names)
+        inputs = dict(sorted(inputs.items()))
+        outputs = {
+            name: self._tensors(definition.outputs[name]) for name in sorted(definition.outputs)
+        }
         specs = {name: self._tensor_spec(tensor, name) for name, tensor in inputs.items()}
         return self._function(
             [Feed(tensor, name) for name, tensor in inputs.items()],
-            list(outputs.values()),
+            jax.tree.leaves(outputs),
             FunctionSpec(name=f"signature_wrapper_{key}", kwonlyargs=tuple(inputs)),
             ((), specs),
-            {name: self._tensor_spec(tensor, name) for name, tensor in outputs.items()},
+            {name: self._result_specs(value, name) for name, value in outputs.items()},
         )
+
+    def _result_specs(self, value: Any, name: str) -> Any:
+        return jax.tree.map(lambda tensor: self._tensor_spec(tensor, name), value)
+
+    def _tensors(self, info: TensorInfo) -> Any:
+        """Returns the name of a tensor, or a composite of names."""
+        if info.WhichOneof("encoding") == "name":
+            return canonical_tensor(info.name)
+        return composite_of(info, self._tensors)
 
     def prune(self, feeds: Any, fetches: Any, name: str = "pruned") -> ConcreteFunction:
         """Returns the function of some of the graph's tensors that computes others.
@@ -196,7 +206,3 @@ def load_graph(
 def _spec(variable: Any) -> TensorSpec:
     shared = variable.op.get_attr("shared_name").decode("utf-8", "surrogateescape")
     return TensorSpec(variable.shape, variable.dtype, shared or variable.op.name)
-
-
-def _tensor(info: TensorInfo) -> str:
-    return canonical_tensor(info.name)

@@ -72,7 +72,7 @@ def export_meta_graph(
     for function in result.graph_def.library.function:
         ops.update(node.op for node in function.node_def)
     info.stripped_op_list.CopyFrom(stripped_op_list(ops - chosen.functions().keys()))
-    if saver_def is not None:
+    if saver_def is not None and saver_def.ByteSize():  # TensorFlow 2 reads no empty one
         result.saver_def.CopyFrom(saver_def)
     for name in collection_list or chosen.get_all_collection_keys():
         collection = _export_collection(name, chosen.get_collection(name))

@@ -64,6 +64,7 @@ class Saver:
         max_to_keep: int | None = 5,
         keep_checkpoint_every_n_hours: float = 10000.0,
         name: str | None = None,
+        *,
         saver_def: SaverDef | None = None,
         allow_empty: bool = False,
         filename: str = "model",

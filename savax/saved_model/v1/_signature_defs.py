@@ -21,6 +21,7 @@ from savax.saved_model._constants import (
     REGRESS_METHOD_NAME,
     REGRESS_OUTPUTS,
 )
+from savax.saved_model.v1._composite_infos import composite_info, composite_of, is_composite
 from savax.saved_model.v1._errors import NoGraphTensorError
 from savax.types import as_dtype
 
@@ -34,11 +35,16 @@ _FLOAT = as_dtype("float32")
 
 
 def build_tensor_info(tensor: Any) -> TensorInfo:
-    """Returns name, dtype and shape of a tensor of a graph.
+    """Returns name, dtype and shape of a tensor of a graph, or of the parts of a composite.
+
+    Args:
+      tensor: a tensor, a variable, or a SparseTensor, RaggedTensor or IndexedSlices of tensors.
 
     Raises:
-      NoGraphTensorError: it is none.
+      NoGraphTensorError: it is none of these.
     """
+    if is_composite(tensor):
+        return composite_info(tensor)
     if isinstance(tensor, GraphVariable):
         info = TensorInfo(name=tensor.name, dtype=tensor.dtype.number)
         info.tensor_shape.CopyFrom(encode_shape(tensor.shape))
@@ -63,7 +69,7 @@ def get_tensor_from_tensor_info(
       import_scope: prefix that the graph was imported under.
 
     Returns:
-      The tensor; for a sparse one its indices, values and dense shape.
+      The tensor, or a composite of several.
 
     Raises:
       InvalidArgumentError: the message names no tensor.
@@ -74,17 +80,9 @@ def get_tensor_from_tensor_info(
     encoding = tensor_info.WhichOneof("encoding")
     if encoding == "name":
         return chosen.get_tensor_by_name(scope + tensor_info.name)
-    if encoding == "coo_sparse":
-        sparse = tensor_info.coo_sparse
-        names = (sparse.indices_tensor_name, sparse.values_tensor_name)
-        return tuple(
-            chosen.get_tensor_by_name(scope + name)
-            for name in (*names, sparse.dense_shape_tensor_name)
-        )
-    if encoding == "composite_tensor":
-        return tuple(
-            get_tensor_from_tensor_info(component, chosen, import_scope)
-            for component in tensor_info.composite_tensor.components
+    if encoding is not None:
+        return composite_of(
+            tensor_info, lambda part: get_tensor_from_tensor_info(part, chosen, import_scope)
         )
     raise InvalidArgumentError(f"The TensorInfo names no tensor: {tensor_info}")
 

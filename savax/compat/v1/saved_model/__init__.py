@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from savax.compat.v1.saved_model import constants
+from savax.compat.v1.saved_model.constants import (
+    ASSETS_DIRECTORY,
+    ASSETS_KEY,
+    DEBUG_DIRECTORY,
+    DEBUG_INFO_FILENAME_PB,
+    LEGACY_INIT_OP_KEY,
+    MAIN_OP_KEY,
+    SAVED_MODEL_FILENAME_PB,
+    SAVED_MODEL_FILENAME_PBTXT,
+    SAVED_MODEL_SCHEMA_VERSION,
+    VARIABLES_DIRECTORY,
+    VARIABLES_FILENAME,
+)
 from savax.saved_model import (
     builder,
     experimental,
@@ -18,6 +31,20 @@ from savax.saved_model._options import LoadOptions, SaveOptions
 from savax.saved_model._reader import TagsMismatchError, contains_saved_model
 from savax.saved_model._reader import contains_saved_model as maybe_saved_model_directory
 from savax.saved_model._save import save
+from savax.saved_model.signature_constants import (
+    CLASSIFY_INPUTS,
+    CLASSIFY_METHOD_NAME,
+    CLASSIFY_OUTPUT_CLASSES,
+    CLASSIFY_OUTPUT_SCORES,
+    DEFAULT_SERVING_SIGNATURE_DEF_KEY,
+    PREDICT_INPUTS,
+    PREDICT_METHOD_NAME,
+    PREDICT_OUTPUTS,
+    REGRESS_INPUTS,
+    REGRESS_METHOD_NAME,
+    REGRESS_OUTPUTS,
+)
+from savax.saved_model.tag_constants import GPU, SERVING, TPU, TRAINING
 from savax.saved_model.v1._builder import SavedModelBuilder as Builder
 from savax.saved_model.v1._loader import SavedModelLoader, load
 from savax.saved_model.v1._main_op import main_op_with_restore
@@ -34,6 +61,32 @@ from savax.saved_model.v1._simple_save import simple_save
 from savax.trackable import Asset
 
 __all__ = [
+    "ASSETS_DIRECTORY",
+    "ASSETS_KEY",
+    "CLASSIFY_INPUTS",
+    "CLASSIFY_METHOD_NAME",
+    "CLASSIFY_OUTPUT_CLASSES",
+    "CLASSIFY_OUTPUT_SCORES",
+    "DEBUG_DIRECTORY",
+    "DEBUG_INFO_FILENAME_PB",
+    "DEFAULT_SERVING_SIGNATURE_DEF_KEY",
+    "GPU",
+    "LEGACY_INIT_OP_KEY",
+    "MAIN_OP_KEY",
+    "PREDICT_INPUTS",
+    "PREDICT_METHOD_NAME",
+    "PREDICT_OUTPUTS",
+    "REGRESS_INPUTS",
+    "REGRESS_METHOD_NAME",
+    "REGRESS_OUTPUTS",
+    "SAVED_MODEL_FILENAME_PB",
+    "SAVED_MODEL_FILENAME_PBTXT",
+    "SAVED_MODEL_SCHEMA_VERSION",
+    "SERVING",
+    "TPU",
+    "TRAINING",
+    "VARIABLES_DIRECTORY",
+    "VARIABLES_FILENAME",
     "Asset",
     "Builder",
     "LoadOptions",
