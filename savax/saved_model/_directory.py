@@ -15,8 +15,9 @@ import shutil
 from typing import TYPE_CHECKING
 
 from savax.errors import PublishError
+from savax.saved_model._remote_models import publish_remote
 from savax.trackable.bundle import fsync_directory, work_directory
-from savax.trackable.bundle._locations import require_local
+from savax.trackable.bundle._locations import as_location, is_url
 from savax.types._paths import (
     ASSETS_DIRECTORY,
     DEBUG_DIRECTORY,
@@ -47,15 +48,19 @@ def publish_directory(export_dir: PathLike, build: Callable[[str], None]) -> Non
     """Makes what a function builds the content of a model directory.
 
     Args:
-      export_dir: the directory; it need not exist, nor its parents. Through a symbolic link, the
-        directory that it leads to.
+      export_dir: the directory, or its URL; it need not exist, nor its parents. Through a
+        symbolic link, the directory that it leads to.
       build: fills an empty directory, whose path it gets. If it raises, nothing has changed.
 
     Raises:
       PublishError: the path is a file, or the file system refuses.
-      UnsupportedError: it is the URL of a remote file system.
+      SavaxError: at a URL; see ``publish_remote``.
     """
-    target = os.path.realpath(require_local(export_dir, "A SavedModel"))
+    location = as_location(export_dir)
+    if is_url(location):
+        publish_remote(location, build)
+        return
+    target = os.path.realpath(location)
     parent, name = os.path.split(target)
     if os.path.lexists(target) and not os.path.isdir(target):
         raise PublishError(f"{target!r} is a file; a SavedModel is a directory.")
@@ -143,7 +148,10 @@ def _swap_by_two_renames(model: str, target: str) -> None:
 
 def recover(export_dir: PathLike) -> None:
     """Puts an old model back that a crash between two renames has left beside its place."""
-    target = os.path.realpath(require_local(export_dir, "A SavedModel"))
+    location = as_location(export_dir)
+    if is_url(location):
+        return
+    target = os.path.realpath(location)
     parent, name = os.path.split(target)
     if os.path.lexists(target) or not os.path.isdir(parent):
         return

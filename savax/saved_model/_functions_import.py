@@ -46,13 +46,16 @@ class FunctionImporter:
       graph: the main graph, for its library.
       objects: the object graph, for the functions' signatures.
       assets: the folder whose files the functions may read.
+      owner: what must live as long as that folder is read.
     """
 
-    def __init__(self, graph: GraphDef, objects: SavedObjectGraph, assets: str) -> None:
+    def __init__(
+        self, graph: GraphDef, objects: SavedObjectGraph, assets: str, owner: object = None
+    ) -> None:
         self._signatures = objects.concrete_functions
         self._definitions = {f.signature.name: f for f in graph.library.function}
         # One library for all, so that what two functions call is planned once.
-        self._library = PlanLibrary(self._definitions, assets)
+        self._library = PlanLibrary(self._definitions, assets, owner)
         self._made: dict[str, ConcreteFunction] = {}
 
     def register_gradients(self, gradients: Iterable[GradientFunction]) -> None:

@@ -58,7 +58,7 @@ def load(
     its main op runs, as it fills tables.
 
     Args:
-      export_dir: the model's directory.
+      export_dir: the model's directory, or its URL.
       tags: of the graph to load; without them, a model's only graph.
       options: LoadOptions.
 
@@ -132,7 +132,7 @@ def _load_from(
     model, meta_graph, arrays = _main_graph(directory, tags)
     if not meta_graph.HasField("object_graph_def"):
         return load_graph(directory, meta_graph, options)
-    objects = ObjectImporter(meta_graph, directory.path, arrays).import_objects()
+    objects = ObjectImporter(meta_graph, directory, arrays).import_objects()
     _give_values(objects, meta_graph.object_graph_def, directory, options)
     root = _finished_root(objects[0], meta_graph, options, objects)
     if _takes_attributes(root, meta_graph) and not hasattr(root, "graph_debug_info"):
@@ -158,7 +158,7 @@ def _load_parts(
     whole.CopyFrom(part)
     ids = find_nodes(whole, paths)
     clear_others(part, needed_nodes(whole, ids.values(), meta_graph.graph_def))
-    objects = ObjectImporter(meta_graph, directory.path, arrays).import_objects()
+    objects = ObjectImporter(meta_graph, directory, arrays).import_objects()
     _give_values(objects, whole, directory, options)
     return {path: objects[node_id] for path, node_id in ids.items()}
 

@@ -53,6 +53,8 @@ from savax.types._paths import ASSETS_DIRECTORY
 if TYPE_CHECKING:
     import numpy as np
 
+    from savax.saved_model._reader import ModelDirectory
+
 _SIGNATURE_MAP = "signature_map"
 
 
@@ -62,12 +64,12 @@ class ObjectImporter:
 
     Attributes:
       meta_graph: what the model holds.
-      export_dir: directory of the model.
+      directory: of the model.
       arrays: content of those constants that isn't in their nodes, by name.
     """
 
     meta_graph: MetaGraphDef
-    export_dir: str
+    directory: ModelDirectory
     arrays: Mapping[str, np.ndarray[Any, Any]]
 
     def __post_init__(self) -> None:
@@ -75,14 +77,16 @@ class ObjectImporter:
         self._constants: dict[str, NodeDef] = {
             node.name: node for node in self.meta_graph.graph_def.node if node.op == "Const"
         }
-        assets = os.path.join(self.export_dir, ASSETS_DIRECTORY)
-        self._functions = FunctionImporter(self.meta_graph.graph_def, self._proto, assets)
+        assets = os.path.join(self.directory.path, ASSETS_DIRECTORY)
+        self._functions = FunctionImporter(
+            self.meta_graph.graph_def, self._proto, assets, self.directory.copy
+        )
         self._resource_lock = threading.RLock()
         self._nodes: list[Trackable | None] = [None] * len(self._proto.nodes)
         self._registered = registered_classes(self._proto)
         graph_nodes = self.meta_graph.graph_def.node if self._registered else ()
         self._parts = LoadedParts(
-            self.export_dir,
+            self.directory.path,
             self.meta_graph.asset_file_def,
             {node.name: node.attr for node in graph_nodes},
         )
@@ -240,8 +244,8 @@ class ObjectImporter:
         if not 0 <= index < len(files):
             raise CorruptSavedModelError(f"There is no asset file {index}.")
         name = files[index].filename
-        folder = contained_path(self.export_dir, ASSETS_DIRECTORY, "assets folder")
-        return Asset(contained_path(folder, name, "asset file"))
+        folder = contained_path(self.directory.path, ASSETS_DIRECTORY, "assets folder")
+        return Asset(contained_path(folder, name, "asset file"), self.directory.copy)
 
     def revive_resource(self, saved: SavedObject) -> LoadedResource:
         """Returns a resource that the model's own functions create and fill."""

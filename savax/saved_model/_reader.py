@@ -13,12 +13,15 @@ from savax.errors import (
     CorruptSavedModelError,
     InvalidArgumentError,
     NotFoundError,
+    SavaxError,
     UnsafePathError,
 )
 from savax.protos import MetaGraphDef, SavedModel, parse, parse_text
 from savax.saved_model._directory import recover
+from savax.saved_model._remote_models import LocalCopy, copy_model
 from savax.saved_model.image._joining import ImageReader
-from savax.trackable.bundle._locations import require_local
+from savax.trackable.bundle._locations import as_location, is_url, join
+from savax.trackable.bundle._storage import is_file
 from savax.types._paths import SAVED_MODEL_CPB, SAVED_MODEL_PB, SAVED_MODEL_PBTXT
 
 if TYPE_CHECKING:
@@ -47,11 +50,13 @@ class ModelDirectory:
     Attributes:
       path: of the directory.
       fd: the open directory.
+      copy: what must live as long as the model's assets are used, if they are a copy.
     """
 
-    def __init__(self, path: str, fd: int) -> None:
+    def __init__(self, path: str, fd: int, copy: LocalCopy | None = None) -> None:
         self.path = path
         self.fd = fd
+        self.copy = copy
 
     def is_current(self) -> bool:
         """Whether the directory is still the one at its path."""
@@ -99,13 +104,31 @@ class ModelDirectory:
 
 @contextlib.contextmanager
 def open_model(export_dir: PathLike) -> Iterator[ModelDirectory]:
-    """Opens a model directory.
+    """Opens a model directory; one at a URL is copied to this machine.
 
     Raises:
       NotFoundError: there is no such directory.
-      UnsupportedError: it is the URL of a remote file system.
+      SavaxError: a remote file system failed; see ``copy_model``.
     """
-    path = require_local(export_dir, "A SavedModel")
+    location = as_location(export_dir)
+    if not is_url(location):
+        with _open_local(location) as directory:
+            yield directory
+        return
+    copy = copy_model(location)
+    try:
+        with _open_local(copy.path) as directory:
+            directory.copy = copy
+            yield directory
+    except SavaxError as error:
+        error.add_note(f"{copy.path!r} is a copy of {location!r}.")
+        raise
+    finally:
+        copy.keep_assets_only()
+
+
+@contextlib.contextmanager
+def _open_local(path: str) -> Iterator[ModelDirectory]:
     recover(path)
     for _ in range(_ATTEMPTS):
         try:
@@ -146,10 +169,10 @@ def contains_saved_model(export_dir: PathLike) -> bool:
     """Whether a directory holds a SavedModel, in whichever form.
 
     Raises:
-      UnsupportedError: it is the URL of a remote file system.
+      SavaxError: a remote file system can't be asked.
     """
-    path = require_local(export_dir, "A SavedModel")
-    return any(os.path.isfile(os.path.join(path, form)) for form in _FORMS)
+    location = as_location(export_dir)
+    return any(is_file(join(location, form)) for form in _FORMS)
 
 
 def read_saved_model(directory: ModelDirectory) -> SavedModel:

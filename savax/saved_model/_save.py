@@ -81,7 +81,7 @@ def save(
     Args:
       obj: a Module or another Trackable. Its functions are those decorated by ``savax.function``,
         in the signatures that they were called with or that they declare.
-      export_dir: where to write.
+      export_dir: where to write: a directory, or the URL of one.
       signatures: what callers from outside Python may call: a function with an input signature or
         a concrete function, or a mapping of keys to those. None looks for one such function
         among the root's own.

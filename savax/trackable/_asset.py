@@ -21,10 +21,12 @@ class Asset(Trackable):
 
     Args:
       path: of the file. It need not exist before the model is saved.
+      owner: what must live as long as the file is used.
     """
 
-    def __init__(self, path: PathLike) -> None:
+    def __init__(self, path: PathLike, owner: object = None) -> None:
         self._path = os.fspath(path)
+        self._owner = owner
 
     @property
     def asset_path(self) -> str:

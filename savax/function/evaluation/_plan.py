@@ -96,6 +96,7 @@ class PlanLibrary:
     Args:
       functions: FunctionDefs by name. They must not change afterwards.
       assets: the folder whose files the functions may read; without one, they may read none.
+      owner: what must live as long as that folder is read.
 
     Attributes:
       functions: FunctionDefs by name.
@@ -103,10 +104,16 @@ class PlanLibrary:
       write_lock: held while a call reads, computes and writes back Variables.
     """
 
-    def __init__(self, functions: Mapping[str, FunctionDef], assets: str | None = None) -> None:
+    def __init__(
+        self,
+        functions: Mapping[str, FunctionDef],
+        assets: str | None = None,
+        owner: object = None,
+    ) -> None:
         self.functions = functions
         self.gradients = RegisteredGradients(functions)
         self._assets = assets
+        self._owner = owner
         self._shared: dict[Hashable, Any] = {}
         self._seeds: dict[str, tuple[int, int]] = {}
         self._plans: dict[str, Plan] = {}

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from savax.errors import InvalidArgumentError, NotFoundError
 from savax.function.graph._handles import Tensor
 from savax.protos import AssetFileDef, decode_tensor
+from savax.saved_model._remote_models import send_file
 from savax.saved_model.constants import ASSETS_KEY
 from savax.saved_model.v1._errors import AssetTensorError
+from savax.trackable.bundle._locations import is_url, join
 from savax.types import contained_path
 from savax.types._paths import ASSETS_DIRECTORY
 
@@ -83,16 +85,20 @@ def copy_assets(files: dict[str, str], export_dir: str, copied: set[str]) -> Non
 
     Args:
       files: paths by name.
-      export_dir: the directory.
+      export_dir: the directory, or its URL.
       copied: names of files that were copied before, which stay as they are; it is extended.
     """
     if not files:
         return
-    directory = os.path.join(export_dir, ASSETS_DIRECTORY)
-    os.makedirs(directory, exist_ok=True)
+    directory = join(export_dir, ASSETS_DIRECTORY)
+    if not is_url(directory):
+        os.makedirs(directory, exist_ok=True)
     for name, path in files.items():
         if name not in copied:
-            shutil.copyfile(path, os.path.join(directory, name))
+            if is_url(directory):
+                send_file(join(directory, name), path)
+            else:
+                shutil.copyfile(path, os.path.join(directory, name))
             copied.add(name)
 
 

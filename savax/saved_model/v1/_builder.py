@@ -22,6 +22,8 @@ from savax.saved_model.v1._errors import (
 )
 from savax.saved_model.v1._saver import Saver
 from savax.trackable.bundle import replace_file
+from savax.trackable.bundle._locations import as_location, is_url
+from savax.trackable.bundle._storage import is_directory, list_names
 from savax.types import variables_prefix
 from savax.types._paths import (
     SAVED_MODEL_CPB,
@@ -46,20 +48,21 @@ class SavedModelBuilder:
     ``saved_model.pb``, without which the directory isn't a model.
 
     Args:
-      export_dir: a directory that doesn't exist, or is empty.
+      export_dir: a directory, or its URL, that doesn't exist or is empty.
 
     Raises:
       BuilderStateError: the directory isn't empty (an AssertionError).
     """
 
     def __init__(self, export_dir: PathLike) -> None:
-        self._export_dir = os.fspath(export_dir)
-        if os.path.exists(self._export_dir) and os.listdir(self._export_dir):
+        self._export_dir = as_location(export_dir)
+        if is_directory(self._export_dir) and list_names(self._export_dir):
             raise BuilderStateError(
                 f"The directory {self._export_dir!r} isn't empty. Choose another one, or delete "
                 "what is in it."
             )
-        os.makedirs(self._export_dir, exist_ok=True)
+        if not is_url(self._export_dir):
+            os.makedirs(self._export_dir, exist_ok=True)
         self._saved_model = SavedModel(saved_model_schema_version=SCHEMA_VERSION)
         self._has_variables = False
         self._copied_assets: set[str] = set()
@@ -106,7 +109,8 @@ class SavedModelBuilder:
         graph = sess.graph
         init_op = main_op if main_op is not None else legacy_init_op
         chosen = self._prepare(graph, signature_def_map, assets_collection, init_op, saver)
-        os.makedirs(os.path.join(self._export_dir, VARIABLES_DIRECTORY), exist_ok=True)
+        if not is_url(self._export_dir):
+            os.makedirs(os.path.join(self._export_dir, VARIABLES_DIRECTORY), exist_ok=True)
         prefix = variables_prefix(self._export_dir)
         chosen.save(sess, prefix, write_meta_graph=False, write_state=False)
         self._add(graph, chosen, tags, signature_def_map, clear_devices, strip_default_attrs)

@@ -199,7 +199,7 @@ def load_graph(
     if not options.experimental_skip_checkpoint:
         restore_variables(session, meta_graph, directory)
     if main_op_name(meta_graph) is not None:
-        run_main_op(session, meta_graph, directory.path)
+        run_main_op(session, meta_graph, directory.path, owner=directory.copy)
     return loaded
 
 

@@ -73,7 +73,7 @@ def load(
             input_map=input_map,
         )
         restore_variables(sess, meta_graph, directory, import_scope)
-        run_main_op(sess, meta_graph, directory.path, import_scope)
+        run_main_op(sess, meta_graph, directory.path, import_scope, directory.copy)
         return meta_graph
 
 
@@ -139,14 +139,26 @@ def _open_checkpoint(directory: ModelDirectory, _: str) -> BundleReader:
 
 
 def run_main_op(
-    sess: Session, meta_graph: MetaGraphDef, export_dir: str, import_scope: str | None = None
+    sess: Session,
+    meta_graph: MetaGraphDef,
+    export_dir: str,
+    import_scope: str | None = None,
+    owner: object = None,
 ) -> None:
-    """Runs what a graph is to run after its variables have been restored, if there is something."""
+    """Runs what a graph is to run after its variables have been restored, if there is something.
+
+    Args:
+      sess: a session with the graph.
+      meta_graph: the graph.
+      export_dir: the model's directory.
+      import_scope: name of the scope that the graph was imported into.
+      owner: what must live as long as the model's assets are used.
+    """
     operation = main_op_name(meta_graph)
     if operation is None:
         return
     scope = f"{import_scope}/" if import_scope else ""
-    sess._allow_assets(os.path.join(export_dir, ASSETS_DIRECTORY))
+    sess._allow_assets(os.path.join(export_dir, ASSETS_DIRECTORY), owner)
     feeds = asset_feeds(meta_graph, os.path.abspath(export_dir), import_scope)
     sess._run([], [scope + operation], {key: sess._string(path) for key, path in feeds.items()})
 

@@ -66,6 +66,7 @@ class SessionLibrary(PlanLibrary):
     def __init__(self, functions: Mapping[str, FunctionDef]) -> None:
         super().__init__(functions)
         self.asset_folders: list[str] = []
+        self.owners: list[object] = []  # what must live as long as these folders are read
 
     def asset_file(self, path: bytes) -> str:
         """Returns the path of a file that an operation wants to read.
@@ -201,9 +202,10 @@ class Session:
             _FED_STRINGS.reset(token)
         return [np.asarray(value) for value in results]
 
-    def _allow_assets(self, folder: str) -> None:
-        """Lets operations read the files of a folder."""
+    def _allow_assets(self, folder: str, owner: object = None) -> None:
+        """Lets operations read the files of a folder, which exists as long as its owner."""
         self._library.asset_folders.append(os.path.abspath(folder))
+        self._library.owners.append(owner)
 
     @staticmethod
     def _string(value: str) -> np.ndarray[Any, Any]:
