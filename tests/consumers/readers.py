@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-# Those of TensorFlow run in this Python, the others in environments of tools/consumer_environments.py.
+# Those of TensorFlow run in this Python, the others in environments that
+# tools/consumer_environments.py makes.
 OF_TENSORFLOW = ("tensorflow", "session", "c_api")
 OTHERS = ("openvino", "onnx", "litert", "tfjs")
 
