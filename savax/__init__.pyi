@@ -54,6 +54,7 @@ from savax.function import SparseTensor as SparseTensor
 from savax.function import as_jax as as_jax
 from savax.function import function as function
 from savax.function import grad as grad
+from savax.function import register_op as register_op
 from savax.function import value_and_grad as value_and_grad
 from savax.trackable import AutoTrackable as AutoTrackable
 from savax.trackable import Module as Module

@@ -26,6 +26,7 @@ from savax.function._composites import (
     import_composites,
 )
 from savax.function._concrete import Body, ConcreteFunction
+from savax.function._custom_ops import register_op
 from savax.function._execution import TracedExecution
 from savax.function._function_spec import FunctionSpec
 from savax.function._gradients import grad, value_and_grad
@@ -78,6 +79,7 @@ __all__ = [
     "lower_body",
     "lower_gradients",
     "reachable_functions",
+    "register_op",
     "renamed_function",
     "stripped_op_list",
     "unique_names",

@@ -110,14 +110,34 @@ def _op_defs() -> dict[str, OpDef]:
     return {op.name: op for op in parse(OpList, path.read_bytes(), str(path)).op}
 
 
+# Declarations of users' own ops, beside TensorFlow's.
+_ADDED_OPS: dict[str, OpDef] = {}
+
+
+def add_op(op_def: OpDef) -> None:
+    """Adds the declaration of an op that TensorFlow doesn't have, or replaces it."""
+    _ADDED_OPS[op_def.name] = op_def
+    op_schema.cache_clear()
+    _default_bytes.cache_clear()
+
+
 def is_known_op(name: str) -> bool:
+    """Whether an op type of this name is declared."""
+    return name in _op_defs() or name in _ADDED_OPS
+
+
+def is_tensorflow_op(name: str) -> bool:
     """Whether TensorFlow registers an op type of this name."""
     return name in _op_defs()
 
 
 def known_ops() -> tuple[str, ...]:
-    """Returns the names of all op types, sorted."""
+    """Returns the names of all op types of TensorFlow, sorted."""
     return tuple(sorted(_op_defs()))
+
+
+def _find_op(name: str) -> OpDef | None:
+    return _op_defs().get(name) or _ADDED_OPS.get(name)
 
 
 @functools.cache
@@ -127,7 +147,7 @@ def op_schema(name: str) -> OpSchema:
     Raises:
       UnsupportedOpError: TensorFlow registers no such op; the message has the nearest names.
     """
-    op_def = _op_defs().get(name)
+    op_def = _find_op(name)
     if op_def is None:
         near = difflib.get_close_matches(name, _op_defs(), n=3)
         hint = f" Similar names: {', '.join(near)}." if near else ""
@@ -196,7 +216,7 @@ def _default_bytes(name: str) -> dict[str, bytes]:
     """Returns the serialized defaults of an op's attributes."""
     return {
         attr.name: attr.default_value.SerializeToString(deterministic=True)
-        for attr in _op_defs()[name].attr
+        for attr in op_schema(name).op_def.attr
         if attr.HasField("default_value")
     }
 
@@ -237,8 +257,8 @@ def input_ranges(schema: OpSchema, attrs: Attrs) -> dict[str, tuple[int, int]]:
 
 def stripped_op_list(names: Iterable[str]) -> OpList:
     """Returns the registrations of the named ops, sorted; names of functions are left out."""
-    defs = _op_defs()
-    return OpList(op=[defs[name] for name in sorted(set(names)) if name in defs])
+    found = (_find_op(name) for name in sorted(set(names)))
+    return OpList(op=[op_def for op_def in found if op_def is not None])
 
 
 def _tensor_types(schema: OpSchema, args: tuple[ArgSchema, ...], attrs: Attrs) -> list[DType]:

@@ -92,6 +92,7 @@ PUBLIC_NAMES = [
     "qint8",
     "quint16",
     "quint8",
+    "register_op",
     "resource",
     "saved_model",
     "string",

@@ -267,4 +267,5 @@ def _unsupported_message(plan: Plan) -> str:
         many = f"{len(nodes)} nodes, first" if len(nodes) > 1 else "1 node,"
         reason = op_reason(op)
         lines.append(f"  {op}  ({many} {first.node!r}{where}){': ' + reason if reason else ''}")
+    lines.append("savax.register_op registers a function that computes an op.")
     return "\n".join(lines)

@@ -85,6 +85,7 @@ class Evaluation:
       on_host: whether it runs on numpy arrays and objects of the host, never in compiled code.
       needs_64_bit: whether it computes with 64-bit types whatever its operands are.
       draws: whether it takes random numbers from a state of its node.
+      is_custom: whether a user registered it.
     """
 
     op: str
@@ -96,6 +97,7 @@ class Evaluation:
     on_host: bool = False
     needs_64_bit: bool = False
     draws: bool = False
+    is_custom: bool = False
 
 
 LOWERINGS: dict[str, Lowering] = {}
@@ -108,7 +110,12 @@ def lowers(*primitives: str) -> Callable[[_R], _R]:
 
     def register(rule: _R) -> _R:
         for primitive in primitives:
-            _add(LOWERINGS, primitive, Lowering(primitive, rule, _keywords(rule)), "JAX primitive")
+            _add(
+                LOWERINGS,
+                primitive,
+                Lowering(primitive, rule, rule_keywords(rule)),
+                "JAX primitive",
+            )
         return rule
 
     return register
@@ -143,7 +150,7 @@ def evaluates(
                 rule,
                 frozenset(static),
                 with_context,
-                _keywords(rule),
+                rule_keywords(rule),
                 frozenset(ignores),
                 on_host,
                 needs_64_bit,
@@ -197,7 +204,12 @@ class _PairRule:
         return g.op(self.op, *operands, shape=g.out[0].shape)
 
 
-def _keywords(rule: Rule) -> frozenset[str]:
+def rule_keywords(rule: Rule) -> frozenset[str]:
+    """Returns the names of the attributes or parameters that a rule takes.
+
+    Raises:
+      InvalidArgumentError: it takes any.
+    """
     parameters = inspect.signature(rule).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         raise InvalidArgumentError(f"{_place(rule)}: a rule names its parameters, no **kwargs.")
