@@ -9,14 +9,19 @@ right if its function, its Variable and its asset come from one publication.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
+import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -89,27 +94,76 @@ def read_for_ever(base: str) -> None:
             print(number, flush=True)
 
 
-class Worker:
+def nursery() -> None:
+    """Starts workers that are asked for: they share the memory of the modules that it imported.
+
+    Reads lines with a role, the base directory, a seed and how many versions to keep, and paths of
+    files for the output and for errors; prints the number of the process.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who ends is forgotten
+    warnings.filterwarnings("ignore", message="os.fork")  # JAX has started no thread here
+    for line in sys.stdin:
+        role, base, seed, keep, output, errors = json.loads(line)
+        process = os.fork()
+        if process:
+            print(process, flush=True)
+            continue
+        for number, path in ((1, output), (2, errors)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+        if role == "publish":
+            publish_for_ever(base, seed, keep)
+        read_for_ever(base)
+
+
+class Nursery:
+    """A process that starts workers, inside a ``with``."""
+
+    def __enter__(self) -> Nursery:
+        self._folder = tempfile.TemporaryDirectory()
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--role", "nursery"],
+            env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+        self._folder.cleanup()
+
+    def start(self, role: str, base: str, seed: int, keep: int) -> Worker:
+        """Starts a process that publishes or reads for ever.
+
+        Args:
+          role: ``"publish"`` or ``"read"``.
+          base: directory of the versions.
+          seed: makes the numbers of its models its own.
+          keep: for ``publish``.
+        """
+        output, errors = (os.path.join(self._folder.name, f"{seed}.{kind}") for kind in "oe")
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps([role, base, seed, keep, output, errors]), file=self._process.stdin)
+        self._process.stdin.flush()
+        return Worker(role, int(self._process.stdout.readline()), Path(output), Path(errors))
+
+
+class Worker(NamedTuple):
     """A process that publishes or reads for ever.
 
-    Args:
+    Attributes:
       role: ``"publish"`` or ``"read"``.
-      base: directory of the versions.
-      seed: makes the numbers of its models its own.
-      keep: for ``publish``.
+      process: its number.
+      output: a file with a line for each time that it has done its work.
+      errors: a file with what it has to say when it ends.
     """
 
-    def __init__(self, role: str, base: str, seed: int, keep: int) -> None:
-        self.role = role
-        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by kill
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        command = [sys.executable, __file__, "--role", role, "--base", base, "--seed", str(seed)]
-        self._process = subprocess.Popen(
-            [*command, "--keep", str(keep)],
-            env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=self._output,
-            stderr=self._errors,
-        )
+    role: str
+    process: int
+    output: Path
+    errors: Path
 
     def count(self) -> int:
         """Returns how often it has done its work.
@@ -117,18 +171,20 @@ class Worker:
         Raises:
           AssertionError: it has ended by itself, which is an error.
         """
-        if self._process.poll() is not None:
-            self._errors.seek(0)
-            raise AssertionError(f"A process that should {self.role}: {self._errors.read()}")
-        self._output.seek(0)
-        return self._output.read().count("\n")
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            raise AssertionError(
+                f"A process that should {self.role}: {self.errors.read_text()}"
+            ) from None
+        return self.output.read_text().count("\n") if self.output.exists() else 0
 
     def kill(self) -> None:
-        """Kills it."""
-        self._process.kill()
-        self._process.wait()
-        self._output.close()
-        self._errors.close()
+        """Kills it; it has ended then."""
+        with contextlib.suppress(ProcessLookupError):
+            while True:
+                os.kill(self.process, signal.SIGKILL)
+                time.sleep(0.001)
 
 
 def run(base: str, seconds: float, publishers: int, readers: int, keep: int) -> dict[str, int]:
@@ -139,47 +195,43 @@ def run(base: str, seconds: float, publishers: int, readers: int, keep: int) -> 
     rng = random.Random(0)
     seeds = itertools.count(1)
     counts = {"publish": 0, "read": 0, "kills": 0}
-    workers = [
-        Worker(role, base, next(seeds), keep)
-        for role, number in (("publish", publishers), ("read", readers))
-        for _ in range(number)
-    ]
-    try:
-        while not all(worker.count() for worker in workers):
-            time.sleep(0.05)
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            time.sleep(rng.uniform(0, 0.1))  # so that kills come at any point of the work
-            index = rng.randrange(publishers)
-            done = workers[index].count()
-            if done:
-                workers[index].kill()
-                counts["publish"] += done
-                counts["kills"] += 1
-                workers[index] = Worker("publish", base, next(seeds), keep)
-        for worker in workers:
-            counts[worker.role] += worker.count()
-    finally:
-        for worker in workers:
-            worker.kill()
+    roles = ["publish"] * publishers + ["read"] * readers
+    with Nursery() as nursery:
+        workers = [nursery.start(role, base, next(seeds), keep) for role in roles]
+        try:
+            while not all(worker.count() for worker in workers):
+                time.sleep(0.05)
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                time.sleep(rng.uniform(0, 0.1))  # so that kills come at any point of the work
+                index = rng.randrange(publishers)
+                done = workers[index].count()
+                if done:
+                    workers[index].kill()
+                    counts["publish"] += done
+                    counts["kills"] += 1
+                    workers[index] = nursery.start("publish", base, next(seeds), keep)
+            for worker in workers:
+                counts[worker.role] += worker.count()
+        finally:
+            for worker in workers:
+                worker.kill()
     return counts
 
 
 def main() -> None:
     """Runs the whole thing, or one of its processes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--role", choices=["all", "publish", "read"], default="all")
+    parser.add_argument("--role", choices=["all", "nursery"], default="all")
     parser.add_argument("--base")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--publishers", type=int, default=25)
     parser.add_argument("--readers", type=int, default=25)
     parsed = parser.parse_args()
-    if parsed.role == "publish":
-        publish_for_ever(parsed.base, parsed.seed, parsed.keep)
-    elif parsed.role == "read":
-        read_for_ever(parsed.base)
+    if parsed.role == "nursery":
+        nursery()
+        return
     with tempfile.TemporaryDirectory() as folder:
         base = parsed.base or folder
         print(run(base, parsed.seconds, parsed.publishers, parsed.readers, parsed.keep))

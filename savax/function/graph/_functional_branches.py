@@ -56,10 +56,11 @@ def write_branches(graph: FunctionalGraph, frame: Frame) -> None:
       frame: the loop.
     """
     branches = _Branches(graph, frame)
-    for condition, merges in branches.groups():
-        made = _If(branches, condition, merges)
+    for condition, merges, pushes in branches.groups():
+        made = _If(branches, condition, merges, pushes)
         if not made.has_effects_of_others():
             made.write()
+    branches.wait_for_effects()
 
 
 class _Branches:
@@ -71,15 +72,45 @@ class _Branches:
         self._guards: dict[str, Guards] = {}
         self._levels: dict[str, int] = {}  # how many Merges a node comes after
         self._groups: dict[tuple[_Condition, Guards, int], list[str]] = {}
-        self._owners: dict[str, object] = {}
+        self._owners: dict[str, _If] = {}
         self.index_readers: dict[str, list[NodeDef]] = {}
         for name in forward_order(graph.nodes, graph.members(frame)):
             self._visit(name)
 
-    def groups(self) -> list[tuple[_Condition, list[str]]]:
-        """Returns the Merges that become one If each, those inside of others first."""
+    def groups(self) -> list[tuple[_Condition, list[str], list[str]]]:
+        """Returns the Merges that become one If each, those inside of others first.
+
+        With them, what the branches push onto stacks for a derivative; of several Ifs of one
+        condition, the last one does so.
+        """
         ordered = sorted(self._groups.items(), key=lambda item: max(map(self._level, item[1])))
-        return [(key[0], merges) for key, merges in ordered]
+        last = {(condition, common): merges for (condition, common, _), merges in ordered}
+        pushes: dict[tuple[_Condition, Guards], list[str]] = {}
+        for name in self._guards:
+            if self.graph.nodes[name].op == "StackPushV2":
+                for condition, branch in self._guards[name]:
+                    common = self._guards[name] - {(condition, branch)}
+                    pushes.setdefault((condition, common), []).append(name)
+        return [
+            (key[0], merges, pushes.get(key[:2], []) if last[key[:2]] is merges else [])
+            for key, merges in ordered
+        ]
+
+    def wait_for_effects(self) -> None:
+        """Makes the triggers that wait for nodes of branches wait for the Ifs that have them."""
+        nodes = self.graph.nodes
+        for name in self.graph.members(self.frame):
+            if nodes[name].op != "ControlTrigger":
+                continue
+            waits = [self._waits_for(source(tensor)) for tensor in nodes[name].input]
+            nodes[name].ClearField("input")
+            nodes[name].input.extend(dict.fromkeys(f"^{other}" for other in waits if other))
+
+    def _waits_for(self, name: str) -> str | None:
+        if not self._guards.get(name):
+            return name
+        owner = self._owners.get(name)
+        return owner.name if owner is not None and owner.name else None
 
     def _level(self, name: str) -> int:
         return self._levels[name]
@@ -94,7 +125,8 @@ class _Branches:
             if tensor.endswith(":1") and nodes[source(tensor)].op == "Merge":
                 self.index_readers.setdefault(tensor, []).append(node)
         if node.op != "Merge" or is_loop_merge(node, nodes):
-            self._guards[name] = _NONE.union(*each)
+            # A trigger runs whichever branch what it waits for is in.
+            self._guards[name] = _NONE if node.op == "ControlTrigger" else _NONE.union(*each)
             self._levels[name] = level
             if len(self._guards[name]) > MAX_NESTING:
                 raise ResourceLimitError(
@@ -162,7 +194,7 @@ class _Branches:
         """Whether a node runs only in a branch."""
         return (condition, branch) in self._guards.get(name, _NONE)
 
-    def claim(self, name: str, owner: object) -> bool:
+    def claim(self, name: str, owner: _If) -> bool:
         """Makes a node part of an If; False if it has effects and is part of another one."""
         op = self.graph.nodes[name].op
         if op in _PURE or not (is_known_op(op) and op_schema(op).is_stateful):
@@ -178,7 +210,14 @@ class _Branches:
 class _If:
     """Merges of one condition on their way to become an If."""
 
-    def __init__(self, branches: _Branches, condition: _Condition, merges: Sequence[str]) -> None:
+    def __init__(
+        self,
+        branches: _Branches,
+        condition: _Condition,
+        merges: Sequence[str],
+        pushes: Sequence[str],
+    ) -> None:
+        self.name = ""
         self._branches = branches
         self._graph = branches.graph
         self._condition = condition
@@ -189,6 +228,8 @@ class _If:
                 if not tensor.startswith("^"):
                     taken = (condition, True) in branches.guards(tensor)
                     self._sides[taken].fetch(tensor, self._value_index(name, index))
+        for name in pushes:
+            self._sides[branches.is_inside(name, condition, True)].run(name)
 
     def has_effects_of_others(self) -> bool:
         """Whether nodes with effects would run here, and in another If too."""
@@ -206,10 +247,12 @@ class _If:
                 list(passed),
                 side.fetches,
                 frozenset(side.dropped),
+                side.targets,
             )
             for side in sides
         ]
-        node = NodeDef(name=self._graph.free_name(f"{self._merges[0]}/If"), op="If")
+        self.name = self._graph.free_name(f"{self._merges[0]}/If")
+        node = NodeDef(name=self.name, op="If")
         node.input.extend([self._condition.predicate, *passed.values()])
         node.input.extend(f"^{name}" for name in {**sides[0].controls, **sides[1].controls})
         types = [nodes[name].attr["T"].type for name in self._merges]
@@ -247,6 +290,7 @@ class _Side:
     Attributes:
       branch: the value of the predicate that it is for.
       fetches: the tensors that it gives.
+      targets: the nodes that it runs for their effects.
       passed: tensors inside it that stand for tensors outside.
       controls: nodes outside that nodes inside wait for.
       dropped: the control inputs that say so.
@@ -259,6 +303,7 @@ class _Side:
         self._condition = condition
         self.branch = branch
         self.fetches: list[str] = []
+        self.targets: list[str] = []
         self.passed: dict[str, str] = {}
         self.controls: dict[str, None] = {}
         self.dropped: set[str] = set()
@@ -267,7 +312,15 @@ class _Side:
     def fetch(self, tensor: str, value_index: str) -> None:
         """Adds a result and its position among the Merge's inputs."""
         self.fetches += [canonical_tensor(tensor), value_index]
-        pending: list[str] = [tensor]
+        self._add(tensor)
+
+    def run(self, name: str) -> None:
+        """Adds a node that runs for its effect."""
+        self.targets.append(name)
+        self._add(f"^{name}")
+
+    def _add(self, tensor: str) -> None:
+        pending = [tensor]
         while pending:
             pending += self._inputs(pending.pop())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -159,6 +160,49 @@ def derivative_of_a_loop():
     return [y, tf.identity(tf1.gradients(y, [v])[0])]
 
 
+def derivative_of_branches_in_loops():
+    n = scalar("int32")
+    v = tf1.get_variable("v", initializer=2.0, use_resource=False)
+
+    def inner(j, t):
+        return j + 1, tf1.cond(t > 0.5, lambda: tf.sin(t * v), lambda: t * t + v)
+
+    def step(i, y):
+        _, t = tf1.while_loop(lambda j, t: j < i, inner, [0, y])
+        return i + 1, tf1.cond(tf.equal(i % 2, 0), lambda: t * y, lambda: t + y * v)
+
+    _, y = tf1.while_loop(lambda i, y: i < n, step, [0, tf.constant(1.0)])
+    return [y, tf.identity(tf1.gradients(y, [v])[0])]
+
+
+class Cell:
+    """A recurrent cell, of the interface that ``dynamic_rnn`` takes."""
+
+    output_size = state_size = 4
+
+    def __init__(self) -> None:
+        kernel = np.random.default_rng(0).normal(size=(7, 4)).astype(np.float32)
+        self.w = tf1.get_variable("w", initializer=kernel, use_resource=False)
+
+    def zero_state(self, batch_size, dtype):
+        return tf.zeros([batch_size, 4], dtype)
+
+    def __call__(self, x, h, scope=None):
+        y = tf.tanh(tf.concat([x, h], 1) @ self.w)
+        return y, y
+
+
+def step_of_training():
+    x = tf1.placeholder(tf.float32, [None, 5, 3], name="x")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        y, _ = tf1.nn.dynamic_rnn(Cell(), x, tf.constant([5, 3]), dtype=tf.float32)
+    loss = tf.reduce_sum(y**2)
+    (w,) = tf1.trainable_variables()
+    with tf.control_dependencies([tf1.train.GradientDescentOptimizer(0.1).minimize(loss)]):
+        return [loss, tf.identity(w.read_value())]
+
+
 SIGNS = [{"x:0": 3.0}, {"x:0": -3.0}, {"x:0": -30.0}]
 COUNTS = [{"x:0": 5}, {"x:0": 1}, {"x:0": 0}]
 SEQUENCES = [{"x:0": np.linspace(-1, 1, b * 15).reshape(b, 5, 3).astype("f4")} for b in (2, 1, 0)]
@@ -185,6 +229,8 @@ CASES: dict[str, tuple[Callable[[], Any], list[dict[str, Any]]]] = {
         derivatives_by_two_losses,
         [{"x:0": np.linspace(-1, 1, n * 3).reshape(n, 3)} for n in (4, 1)],
     ),
+    "derivative_of_branches_in_loops": (derivative_of_branches_in_loops, COUNTS),
+    "step_of_training": (step_of_training, [SEQUENCES[0], SEQUENCES[0]]),
     "derivative_of_a_branch": (derivative_of_a_branch, SIGNS),
     "derivative_of_a_loop": (derivative_of_a_loop, COUNTS),
 }
