@@ -41,6 +41,7 @@ _LAZY = lazy_names(
         "savax.dtypes": ("DType", "as_dtype", *_DTYPE_NAMES),
         "savax.function": (
             *("IndexedSlices", "RaggedTensor", "SparseTensor"),
+            *("IndexedSlicesSpec", "RaggedTensorSpec", "SparseTensorSpec"),
             *("as_jax", "grad", "register_op", "value_and_grad"),
         ),
         "savax.trackable": (

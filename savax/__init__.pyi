@@ -49,8 +49,11 @@ from savax.dtypes import uint32 as uint32
 from savax.dtypes import uint64 as uint64
 from savax.dtypes import variant as variant
 from savax.function import IndexedSlices as IndexedSlices
+from savax.function import IndexedSlicesSpec as IndexedSlicesSpec
 from savax.function import RaggedTensor as RaggedTensor
+from savax.function import RaggedTensorSpec as RaggedTensorSpec
 from savax.function import SparseTensor as SparseTensor
+from savax.function import SparseTensorSpec as SparseTensorSpec
 from savax.function import as_jax as as_jax
 from savax.function import function as function
 from savax.function import grad as grad

@@ -1,7 +1,7 @@
 """SparseTensor, RaggedTensor and IndexedSlices: TensorFlow's composite values, as pytrees.
 
-A composite whose parts are TensorSpecs stands for its kind in the signatures of loaded functions,
-which so take and return composites like any other structure of arrays.
+A composite whose parts are TensorSpecs stands for its kind in the signatures of functions, which so
+take and return composites like any other structure of arrays.
 """
 
 from __future__ import annotations
@@ -35,12 +35,27 @@ class _Part(TensorSpec):
 
     __slots__ = ("whole",)
 
-    def __init__(self, shape: Any, dtype: DTypeLike, whole: TypeSpecValue) -> None:
-        super().__init__(shape, dtype)
+    def __init__(
+        self, shape: Any, dtype: DTypeLike, whole: TypeSpecValue, name: str | None = None
+    ) -> None:
+        super().__init__(shape, dtype, name)
         self.whole = whole
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_Part, (self.dims, self.dtype.name, self.whole))
+        return (_Part, (self.dims, self.dtype.name, self.whole, self.name))
+
+
+def traced_spec(given: Any, found: TensorSpec, name: str) -> TensorSpec:
+    """Returns the spec of a traced argument; a composite's part keeps what is said of the whole.
+
+    Args:
+      given: the array or spec that the trace began with.
+      found: what the trace made of it.
+      name: of the argument.
+    """
+    if isinstance(given, _Part):
+        return _Part(found.dims, found.dtype, given.whole, name)
+    return TensorSpec(found.dims, found.dtype, name)
 
 
 def _as_part(value: Any) -> Any:
@@ -231,6 +246,10 @@ def slices_spec(
     )
 
 
+SparseTensorSpec = sparse_spec
+RaggedTensorSpec = ragged_spec
+IndexedSlicesSpec = slices_spec
+
 _SPECS: dict[int, Callable[..., Any]] = {
     _SPARSE: sparse_spec,
     _RAGGED: ragged_spec,
@@ -262,27 +281,91 @@ def export_composites(structured: Any) -> Any:
     """Returns a signature with specs of composites for composites of specs.
 
     Raises:
-      NotEncodableError: a composite isn't from a loaded model.
+      NotEncodableError: the parts of a composite are no tensors.
+      InvalidArgumentError: they don't make one.
     """
-    leaves = jax.tree.leaves(structured, is_leaf=_is_composite)
-    if not any(_is_composite(leaf) for leaf in leaves):
+    leaves = jax.tree.leaves(structured, is_leaf=is_composite)
+    if not any(is_composite(leaf) for leaf in leaves):
         return structured
     return jax.tree.map(
-        lambda leaf: _export_composite(leaf) if _is_composite(leaf) else leaf,
+        lambda leaf: _export_composite(leaf) if is_composite(leaf) else leaf,
         structured,
-        is_leaf=_is_composite,
+        is_leaf=is_composite,
     )
 
 
-def _is_composite(value: Any) -> bool:
+def is_composite(value: Any) -> bool:
+    """Whether a value is a composite: of tensors, or of specs."""
     return isinstance(value, COMPOSITES)
 
 
 def _export_composite(value: Any) -> TypeSpecValue:
-    first = jax.tree.leaves(value)[0]
-    if isinstance(first, _Part):
-        return first.whole
-    raise NotEncodableError(
-        f"A savax.function that takes or returns a {type(value).__name__} can't be saved; only "
-        "loaded functions can. Take and return its parts."
+    parts = jax.tree.leaves(value)
+    if isinstance(parts[0], _Part):
+        return parts[0].whole
+    if not all(isinstance(part, TensorSpec) for part in parts):
+        raise NotEncodableError(
+            f"A savax.function takes or returns a {type(value).__name__} whose parts aren't all "
+            f"tensors: {value!r}."
+        )
+    whole: TypeSpecValue = jax.tree.leaves(composite_spec(value))[0].whole
+    return whole
+
+
+def composite_spec(value: Any) -> Any:
+    """Returns what stands in a signature for a composite, by its parts' dtypes and shapes."""
+    return _SPECS_OF[type(value)](value)
+
+
+def _spec_of_sparse(value: SparseTensor) -> SparseTensor:
+    known = [*(value.indices.shape or ())[1:], *(value.dense_shape.shape or ())]
+    rank = next((size for size in known if size is not None), None)
+    return sparse_spec(None if rank is None else [None] * rank, value.values.dtype)
+
+
+def _spec_of_ragged(value: RaggedTensor) -> RaggedTensor:
+    splits, flat = value.nested_row_splits, value.flat_values
+    rank = len(splits)
+    if flat.shape is None:
+        return ragged_spec(None, flat.dtype, rank, splits[0].dtype)
+    ends = splits[0].shape[0] if splits[0].shape else None
+    rows = None if ends is None else ends - 1
+    shape = [rows, *[None] * rank, *flat.shape[1:]]
+    return ragged_spec(shape, flat.dtype, rank, splits[0].dtype)
+
+
+def _spec_of_slices(value: IndexedSlices) -> IndexedSlices:
+    rows, dense = value.values.shape, value.dense_shape
+    return slices_spec(
+        None if rows is None else [None, *rows[1:]],
+        value.values.dtype,
+        value.indices.dtype,
+        None if dense is None else dense.dtype,
+        value.indices.shape,
     )
+
+
+_SPECS_OF: dict[type, Callable[[Any], Any]] = {
+    SparseTensor: _spec_of_sparse,
+    RaggedTensor: _spec_of_ragged,
+    IndexedSlices: _spec_of_slices,
+}
+
+
+def with_wide_parts(specs: Sequence[TensorSpec], treedef: Any) -> tuple[TensorSpec, ...]:
+    """Returns the specs of results, where indices of SparseTensors are int64 as in TensorFlow.
+
+    They are int32 in a trace while JAX has no 64-bit types.
+    """
+    tree = jax.tree.unflatten(treedef, specs)
+    return tuple(jax.tree.leaves(jax.tree.map(_with_wide_indices, tree, is_leaf=is_composite)))
+
+
+def _with_wide_indices(value: Any) -> Any:
+    if not isinstance(value, SparseTensor):
+        return value
+    return SparseTensor(_widened(value.indices), value.values, _widened(value.dense_shape))
+
+
+def _widened(spec: TensorSpec) -> TensorSpec:
+    return TensorSpec(spec.dims, "int64", spec.name) if spec.dtype.name == "int32" else spec

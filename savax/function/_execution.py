@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,10 @@ class TracedExecution:
             return
         if isinstance(self.traced, TracedBody) and self.traced.is_static:
             self._only = _Program(self.traced)
+
+    def set_result_specs(self, specs: tuple[TensorSpec, ...]) -> None:
+        """Makes wider dtypes than the trace has those of the results in a saved function."""
+        self.traced = dataclasses.replace(self.traced, out_specs=specs)
 
     @property
     def captures(self) -> tuple[Trackable, ...]:

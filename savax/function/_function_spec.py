@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from savax.errors import SignatureMismatchError
+from savax.function._composites import is_composite
 from savax.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -187,7 +188,12 @@ def _checked(input_signature: Any) -> tuple[Any, ...]:
             "An input_signature is a list or tuple with one TensorSpec a parameter, "
             f"got {_short(input_signature)}."
         )
-    specs = jax.tree.map(as_spec, tuple(input_signature), is_leaf=lambda leaf: leaf is None)
+    specs = jax.tree.map(
+        lambda leaf: leaf if is_composite(leaf) else as_spec(leaf),
+        tuple(input_signature),
+        # A part of a composite may be None.
+        is_leaf=lambda leaf: leaf is None or is_composite(leaf),
+    )
     wrong = [leaf for leaf in jax.tree.leaves(specs) if not isinstance(leaf, TensorSpec)]
     if wrong:
         raise SignatureMismatchError(

@@ -22,6 +22,7 @@ from savax.function._arguments import (
 )
 from savax.function._call_matching import describe_call
 from savax.function._call_memo import CallMemo
+from savax.function._composites import traced_spec, with_wide_parts
 from savax.function._concrete import ConcreteFunction
 from savax.function._execution import TracedExecution
 from savax.function._function_spec import Canonical, FunctionSpec
@@ -326,12 +327,16 @@ def _traced(
     )
     signature = flat.with_tensors(
         [
-            TensorSpec(found.dims, found.dtype, name)
-            for found, name in zip(
-                execution.traced.arg_specs, structured_names(flat, spec), strict=True
+            traced_spec(given, found, name)
+            for given, found, name in zip(
+                flat.tensor_leaves,
+                execution.traced.arg_specs,
+                structured_names(flat, spec),
+                strict=True,
             )
         ]
     )
+    execution.set_result_specs(with_wide_parts(execution.traced.out_specs, execution.out_tree))
     outputs = result_specs(execution.traced.out_specs, execution.out_tree)
     return execution, ConcreteFunction(execution, spec, signature, outputs, names)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from savax.errors import CorruptSavedModelError
-from savax.function import IndexedSlices, RaggedTensor, SparseTensor, import_composites
-from savax.function._composites import COMPOSITES, export_composites, ragged_spec, slices_spec
+from savax.function import SparseTensor, import_composites
+from savax.function._composites import composite_spec, export_composites, is_composite
 from savax.function.graph._handles import Tensor
 from savax.protos import (
     StructuredValue,
@@ -24,11 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from savax.types import Shape
-
-
-def is_composite(value: Any) -> bool:
-    """Whether a value is a SparseTensor, RaggedTensor or IndexedSlices."""
-    return isinstance(value, COMPOSITES)
 
 
 def composite_info(value: Any) -> TensorInfo:
@@ -52,8 +47,7 @@ def composite_info(value: Any) -> TensorInfo:
         info.coo_sparse.dense_shape_tensor_name = value.dense_shape.name
         info.tensor_shape.CopyFrom(encode_shape(_dense_shape(value.dense_shape)))
         return info
-    spec = _ragged_spec(value) if isinstance(value, RaggedTensor) else _slices_spec(value)
-    encoded = encode_structure(export_composites(spec))
+    encoded = encode_structure(export_composites(composite_spec(value)))
     info.composite_tensor.type_spec.CopyFrom(encoded.type_spec_value)
     for part in parts:
         component = info.composite_tensor.components.add(name=part.name, dtype=part.dtype.number)
@@ -110,19 +104,3 @@ def _dense_shape(tensor: Tensor) -> Shape:
         return tuple(None if size < 0 else size for size in sizes)
     rank = tensor.shape[0] if tensor.shape else None
     return None if rank is None else (None,) * rank
-
-
-def _ragged_spec(value: RaggedTensor) -> RaggedTensor:
-    inner = value.flat_values.shape
-    splits = value.nested_row_splits
-    rows = splits[0].shape
-    first = rows[0] - 1 if rows and rows[0] is not None else None
-    shape = None if inner is None else [first, *[None] * len(splits), *inner[1:]]
-    return ragged_spec(shape, value.dtype, len(splits), splits[0].dtype)
-
-
-def _slices_spec(value: IndexedSlices) -> IndexedSlices:
-    inner = value.values.shape
-    shape = None if inner is None else [None, *inner[1:]]
-    dense = None if value.dense_shape is None else value.dense_shape.dtype
-    return slices_spec(shape, value.dtype, value.indices.dtype, dense)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from savax.errors import InvalidArgumentError
+from savax.function._composites import is_composite
 from savax.function.graph._default_stack import get_default_graph
 from savax.function.graph._graph_variables import GraphVariable
 from savax.function.graph._handles import Tensor
@@ -21,7 +22,7 @@ from savax.saved_model._constants import (
     REGRESS_METHOD_NAME,
     REGRESS_OUTPUTS,
 )
-from savax.saved_model.v1._composite_infos import composite_info, composite_of, is_composite
+from savax.saved_model.v1._composite_infos import composite_info, composite_of
 from savax.saved_model.v1._errors import NoGraphTensorError
 from savax.types import as_dtype
 

@@ -131,16 +131,79 @@ def test_other_values_are_refused(loaded, value):
         loaded.sparse(value)
 
 
-def test_own_functions_with_composites_run_but_are_not_saved(tmp_path):
-    model = savax.Module()
+class _Own(savax.Module):
+    """savax's functions, with and without signatures."""
+
+    @savax.function(input_signature=[savax.SparseTensorSpec([None, 4])])
+    def sparse(self, x):
+        doubled = savax.SparseTensor(x.indices, x.values * 2, x.dense_shape)
+        dense = jnp.zeros((5, 4)).at[x.indices[:, 0], x.indices[:, 1]].set(x.values)
+        return {"double": doubled, "dense": dense}
 
     @savax.function
-    def doubled(x):
-        return savax.SparseTensor(x.indices, x.values * 2, x.dense_shape)
+    def ragged(self, x):
+        grown = savax.RaggedTensor(x.flat_values + 1, x.nested_row_splits)
+        return grown, x.flat_values.sum()
 
-    model.f = doubled
-    np.testing.assert_array_equal(model.f(savax.SparseTensor(*SPARSE)).values, [2.0, 4.0])
-    with pytest.raises(savax.errors.NotEncodableError, match=r"root.f.* SparseTensor can't be"):
+    @savax.function(input_signature=[savax.IndexedSlicesSpec([None, 3]), savax.TensorSpec([])])
+    def slices(self, x, factor):
+        return [savax.IndexedSlices(x.values * factor, x.indices)]
+
+
+OWN_SPLITS = (np.array([0, 2, 2, 6]),)
+OWN_VALUES = np.arange(6, dtype=np.float32)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["32 bits", "64 bits"])
+def own(request, tmp_path_factory):
+    """A saved model of savax's functions, traced with and without 64-bit types."""
+    path = tmp_path_factory.mktemp("own") / "model"
+    with jax.enable_x64(request.param):
+        model = _Own()
+        model.ragged(savax.RaggedTensor(OWN_VALUES, OWN_SPLITS))
+        save(model, path)
+    return path
+
+
+def test_own_functions_run_in_tensorflow(own):
+    model = tf.saved_model.load(str(own))
+    found = model.sparse(tf.SparseTensor(*SPARSE))
+    expected = tf.sparse.to_dense(tf.SparseTensor(*SPARSE))
+    assert isinstance(found["double"], tf.SparseTensor)
+    np.testing.assert_array_equal(tf.sparse.to_dense(found["double"]), 2 * expected)
+    np.testing.assert_array_equal(found["dense"], expected)
+    rows = tf.RaggedTensor.from_row_splits(OWN_VALUES, OWN_SPLITS[0])
+    grown, total = model.ragged(rows)
+    assert grown.to_list() == (rows + 1).to_list()
+    assert float(total) == 15
+    (scaled,) = model.slices(tf.IndexedSlices(*SLICES), 3.0)
+    np.testing.assert_array_equal(scaled.values, 3 * SLICES[0])
+    np.testing.assert_array_equal(scaled.indices, SLICES[1])
+    empty = tf.SparseTensor(INDICES[:0], SPARSE[1][:0], SPARSE[2])
+    assert not model.sparse(empty)["dense"].numpy().any()
+    concrete = model.sparse.concrete_functions[0]
+    assert concrete.structured_input_signature == ((tf.SparseTensorSpec([None, 4]),), {})
+
+
+def test_own_functions_are_loaded_again(own):
+    model, here = load(own), _Own()
+    here.ragged(savax.RaggedTensor(OWN_VALUES, OWN_SPLITS))
+    for call in (
+        lambda m: m.sparse(savax.SparseTensor(*SPARSE)),
+        lambda m: m.ragged(savax.RaggedTensor(OWN_VALUES, OWN_SPLITS)),
+        lambda m: m.slices(savax.IndexedSlices(*SLICES), 3.0),
+    ):
+        found, expected = call(model), call(here)
+        assert jax.tree.structure(found) == jax.tree.structure(expected)
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_parts_that_are_no_tensors_arent_saved(tmp_path):
+    model = savax.Module()
+    model.f = savax.function(lambda x: x.values * 2)
+    model.f(savax.IndexedSlices(SLICES[0], "all"))
+    with pytest.raises(savax.errors.NotEncodableError, match=r"IndexedSlices whose parts aren't"):
         save(model, tmp_path / "model")
 
 
