@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from savax.errors import (
     CorruptSavedModelError,
@@ -90,8 +91,10 @@ def with_custom_gradient(
         )
         values = _warning([results[i] for i in wrapped], message)
         return _replaced(results, wrapped, values)
+    # Nothing flows back through what has no gradient: not through loops that have none either.
+    moving = [i for i in moving if _has_gradient(gradient.registered, i)]
     backward = _Backward(where, gradient.registered, library, run)
-    forward = _Forward([results[i] for i in wrapped], captured, states)
+    forward = _Forward([lax.stop_gradient(results[i]) for i in wrapped], captured, states)
 
     def values_of(given: list[Value], values: list[Value], residuals: list[Value]) -> list[Value]:
         return values
@@ -274,6 +277,13 @@ class _Backward:
                 f"{target.dtype}{list(target.shape)}."
             )
         return _jax_gradient(jnp.asarray(found))
+
+
+def _has_gradient(gradient: GradientFunction, position: int) -> bool:
+    """Whether a gradient function may return something for an input of its node."""
+    specs = gradient.structured_outputs
+    known = isinstance(specs, list | tuple) and position < len(specs)
+    return not known or specs[position] is not None
 
 
 def _tensorflow_gradient(cotangent: Value) -> Value:

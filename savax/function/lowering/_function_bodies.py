@@ -38,14 +38,19 @@ class FunctionBody:
     Sizes that the body needs become int32 arguments, so a body never asks the shapes of its
     arguments, which may be loop variables.
 
+    Args:
+      outer: builder of the function that it is called from.
+      in_loop: whether it is called again and again.
+
     Attributes:
       g: builder of the body's graph.
     """
 
-    def __init__(self, outer: GraphBuilder) -> None:
+    def __init__(self, outer: GraphBuilder, *, in_loop: bool = False) -> None:
         self._library = outer.lowerer.library
         self._sizes: dict[str, Symbol] = {}
         self.g = GraphBuilder(outer.lowerer, size_argument=self.size)
+        self.g.in_loop = in_loop or outer.in_loop
 
     def size(self, name: str) -> Symbol:
         """Returns the argument that holds a named size."""

@@ -19,7 +19,7 @@ from savax.protos import FunctionDef, OpDef, encode_attr, encode_shape
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from savax.function.lowering._custom_vjp_calls import CustomVjpCall
+    from savax.function.lowering._custom_gradient_calls import CustomGradientCall
     from savax.types import Shape
 
 
@@ -28,7 +28,7 @@ class FunctionLibrary:
 
     Args:
       first_number: the lowest number that ``unique_name`` may use.
-      custom_gradients: whether gradients of ``jax.custom_vjp`` functions are wanted.
+      custom_gradients: whether gradients of ``jax.custom_vjp`` functions and the like are wanted.
 
     Attributes:
       functions: FunctionDefs by name.
@@ -36,7 +36,8 @@ class FunctionLibrary:
       shared: functions that are called from several places, by what they compute.
       sources: for each function, the names of its nodes and the equations that they were written
         for, outermost first; None if nobody wants to know.
-      custom_vjp_calls: calls whose gradients are still to be lowered; None if none is wanted.
+      custom_gradient_calls: calls whose gradients are still to be lowered; None if none is wanted.
+      gradient_order: how many derivatives the gradient of a call that is lowered now would be.
     """
 
     def __init__(self, first_number: int = 0, *, custom_gradients: bool = False) -> None:
@@ -44,7 +45,10 @@ class FunctionLibrary:
         self.encoder = NodeEncoder()
         self.shared: dict[Any, Any] = {}
         self.sources: dict[str, dict[str, tuple[Any, ...]]] | None = None
-        self.custom_vjp_calls: list[CustomVjpCall] | None = [] if custom_gradients else None
+        self.custom_gradient_calls: list[CustomGradientCall] | None = (
+            [] if custom_gradients else None
+        )
+        self.gradient_order = 1
         self._number = first_number
 
     def unique_name(self, base: str) -> str:

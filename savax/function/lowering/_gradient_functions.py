@@ -1,4 +1,4 @@
-"""The gradients of ``jax.custom_vjp`` functions as functions of the library.
+"""The derivatives that calls have of their own as functions of the library.
 
 They take the gradients of an IdentityN's results, capture its inputs, and compute anew from these
 what the backward pass needs, so that a forward pass alone computes nothing more.
@@ -6,14 +6,15 @@ what the backward pass needs, so that a forward pass alone computes nothing more
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.errors import UnexpectedTracerError
-from jax.extend.core import Literal, primitives
+from jax.extend.core import Literal
 
-from savax.errors import UnsupportedError
+from savax.errors import EscapedTracerError, UnsupportedError
+from savax.function._arrays import abstract
 from savax.function._jax_names import bind_params
 from savax.function._op_schemas import op_schema, output_ranges
 from savax.function.evaluation._attr_decoding import decode_attrs
@@ -22,16 +23,17 @@ from savax.function.evaluation._registered_gradients import (
     GradientFunction,
     gradient_type_of,
 )
-from savax.function.lowering._lowering import CaptureSpec, lower_jaxpr
+from savax.function.lowering._lowering import CaptureSpec, capture_spec, lower_jaxpr
 from savax.function.lowering._primitive_scan import live_equations
-from savax.trackable import frame_scope
+from savax.function.tracing._trace_session import TraceSession
 from savax.types import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from savax.function.lowering._custom_vjp_calls import CustomVjpCall
+    from savax.function.lowering._custom_gradient_calls import CustomGradientCall
     from savax.function.lowering._function_library import FunctionLibrary
+    from savax.function.tracing._trace_passes import FlatFunction
     from savax.protos import FunctionDef, NodeDef
     from savax.trackable import Variable
 
@@ -39,23 +41,16 @@ if TYPE_CHECKING:
 _64_BIT = frozenset({"int64", "uint64", "float64", "complex128"})
 
 
-class _StateInDerivativeError(UnsupportedError):
-    """A backward pass reads or writes a Variable by itself."""
+class _Backward(NamedTuple):
+    """A traced backward pass.
 
+    Attributes:
+      jaxpr: from values of Variables, captures and gradients of results to gradients of operands.
+      variables: the Variables that it reads by itself.
+    """
 
-class _NoState:
-    """A frame without Variables: a gradient gets all that it needs from its call."""
-
-    def read(self, variable: Variable) -> NoReturn:
-        raise _StateInDerivativeError(
-            f"The derivative reads the Variable {variable.name!r} itself."
-        )
-
-    def write(self, variable: Variable, value: Any) -> NoReturn:
-        raise _StateInDerivativeError(f"The derivative assigns the Variable {variable.name!r}.")
-
-    def create(self, variable: Variable, initial_value: Any) -> NoReturn:
-        raise _StateInDerivativeError(f"The derivative makes the Variable {variable.name!r}.")
+    jaxpr: Any
+    variables: list[Variable]
 
 
 def lower_gradients(library: FunctionLibrary) -> list[GradientFunction]:
@@ -67,43 +62,56 @@ def lower_gradients(library: FunctionLibrary) -> list[GradientFunction]:
     Returns:
       What to register.
     """
-    calls = library.custom_vjp_calls or []
+    calls = library.custom_gradient_calls or []
     found = []
     for call in calls:  # which grows, where backward passes have such calls themselves
         place = _named_node(library.functions, call.name)
         if place is None:
             continue  # nobody needed the results
         function, node = place
+        library.gradient_order = call.order + 1
         try:
             captured = _needed(call)
-            _lower(call, captured, library)
-        except (UnsupportedError, UnexpectedTracerError):
+            variables = _lower(call, captured, library)
+        except (UnsupportedError, UnexpectedTracerError, EscapedTracerError):
             continue
-        found.append(_gradient_function(call, captured, function, node))
+        found.append(_gradient_function(call, captured, variables, function, node))
     return found
 
 
-def _lower(call: CustomVjpCall, captured: Sequence[int], library: FunctionLibrary) -> None:
+def _lower(
+    call: CustomGradientCall, captured: Sequence[int], library: FunctionLibrary
+) -> list[Variable]:
+    """Adds the gradient of a call to the library; returns the Variables that it reads."""
+    backward = _trace_backward(call, captured)
     specs = [call.specs[len(call.wrapped) + i] for i in captured]
     captures = [
         CaptureSpec(f"capture_{i}", spec.dtype, spec.shape, is_variable=False)
         for i, spec in enumerate(specs)
     ]
-    jaxpr = _backward_jaxpr(call, captured)
-    lower_jaxpr(jaxpr, call.name, library, arg_specs=_named(call.specs), captures=captures)
+    lower_jaxpr(
+        backward.jaxpr,
+        call.name,
+        library,
+        arg_specs=_named(call.specs),
+        captures=[*map(capture_spec, backward.variables), *captures],
+    )
+    return backward.variables
 
 
-def _needed(call: CustomVjpCall) -> list[int]:
+def _needed(call: CustomGradientCall) -> list[int]:
     """Returns which of the moving and fixed operands the gradient depends on.
 
     TensorFlow has no gradients of loops whose bodies' tensors a gradient captures.
     """
     everything = range(len(call.moving) + len(call.fixed))
-    jaxpr = _backward_jaxpr(call, everything).jaxpr
+    backward = _trace_backward(call, everything)
+    jaxpr = backward.jaxpr.jaxpr
+    operands = jaxpr.invars[len(backward.variables) :]
     used = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
     for equation, _ in live_equations(jaxpr):
         used.update(atom for atom in equation.invars if not isinstance(atom, Literal))
-    return [i for i in everything if jaxpr.invars[i] in used or not _is_numeric(jaxpr.invars[i])]
+    return [i for i in everything if operands[i] in used or not _is_numeric(operands[i])]
 
 
 def _is_numeric(var: Any) -> bool:
@@ -111,7 +119,11 @@ def _is_numeric(var: Any) -> bool:
 
 
 def _gradient_function(
-    call: CustomVjpCall, captured: Sequence[int], function: FunctionDef, node: NodeDef
+    call: CustomGradientCall,
+    captured: Sequence[int],
+    variables: Sequence[Variable],
+    function: FunctionDef,
+    node: NodeDef,
 ) -> GradientFunction:
     nodes = {other.name: other for other in function.node_def}
     names = [_graph_name(tensor, nodes) for tensor in node.input if not tensor.startswith("^")]
@@ -121,7 +133,7 @@ def _gradient_function(
     return GradientFunction(
         gradient_type=call.name,
         function=call.name,
-        captures=tuple(captures),
+        captures=(*variables, *captures),
         structured_inputs=((None, *_named(call.specs)), {}),
         structured_outputs=[None] * start + [*gradients] + [None] * len(call.fixed),
     )
@@ -153,18 +165,21 @@ def _graph_name(tensor: str, nodes: Mapping[str, NodeDef]) -> str:
     return f"{name}:{start + int(rest[1])}"
 
 
-def _backward_jaxpr(call: CustomVjpCall, captured: Sequence[int]) -> Any:
-    """Returns the jaxpr from captures and gradients of results to gradients of moving operands.
+def _trace_backward(call: CustomGradientCall, captured: Sequence[int]) -> _Backward:
+    """Traces from captures and gradients of results to gradients of moving operands.
 
     Args:
       call: the call.
       captured: which of the moving and fixed operands it takes; it doesn't depend on the others.
+
+    Raises:
+      UnsupportedError: the backward pass assigns or makes Variables.
     """
     positions = (*call.moving, *call.fixed)
-    of_results = [call.params["call_jaxpr"].out_avals[i] for i in call.wrapped]
-    of_operands = [call.operand_types[i] for i in positions]
+    of_operands = [call.call.operand_types[i] for i in positions]
+    of_results = [call.call.result_types[i] for i in call.wrapped]
 
-    def backward(*given: Any) -> list[Any]:
+    def backward(*given: Any) -> tuple[list[Any], None]:
         operands: dict[int, Any] = {i: jnp.asarray(value) for i, value in call.known.items()}
         for index, position in enumerate(positions):
             if index not in captured:
@@ -176,22 +191,43 @@ def _backward_jaxpr(call: CustomVjpCall, captured: Sequence[int]) -> Any:
         def forward(*moving: Any) -> list[Any]:
             values = operands | dict(zip(call.moving, moving, strict=True))
             ordered = [values[i] for i in range(len(values))]
-            results = bind_params(primitives.custom_vjp_call_p, dict(call.params), *ordered)
+            results = bind_params(call.call.primitive, dict(call.call.params), *ordered)
             return [results[i] for i in call.wrapped]
 
         _, pull = jax.vjp(forward, *(operands[i] for i in call.moving))
         cotangents = given[len(captured) : len(captured) + len(call.wrapped)]
-        return [_conjugated(x) for x in pull([_conjugated(ct) for ct in cotangents])]
+        return [_conjugated(x) for x in pull([_conjugated(ct) for ct in cotangents])], None
 
     types = [*(of_operands[i] for i in captured), *of_results, *of_operands]
+    return _trace_in_own_frame(backward, types)
+
+
+def _trace_in_own_frame(backward: FlatFunction, types: Sequence[Any]) -> _Backward:
+    """Traces a backward pass whose arguments have the given abstract values."""
     wide = any(str(aval.dtype) in _64_BIT for aval in types)
     wide = wide or bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
-    specs: list[Any] = [
+    arguments: list[Any] = [
         jax.ShapeDtypeStruct(aval.shape, aval.dtype)  # type: ignore[no-untyped-call]
         for aval in types
     ]
-    with frame_scope(_NoState()), jax.enable_x64(wide):
-        return jax.make_jaxpr(backward)(*specs)
+
+    def avals(variables: Sequence[Variable]) -> list[Any]:
+        return [*map(_abstract_variable, variables), *arguments]
+
+    names = [f"arg_{i}" for i in range(len(types))]
+    session = TraceSession(backward, names, (), may_create=True)
+    with jax.enable_x64(wide):
+        done = session.settle(avals)
+    if done.written or session.created:
+        variable = (*done.written, *session.created)[0]
+        raise UnsupportedError(f"The derivative assigns the Variable {variable.name!r}.")
+    return _Backward(done.jaxpr, list(done.captures))
+
+
+def _abstract_variable(variable: Variable) -> jax.ShapeDtypeStruct:
+    if variable.shape is None or None in variable.shape:
+        raise UnsupportedError(f"The Variable {variable.name!r} has no known shape.")
+    return abstract(variable.shape, variable.dtype)
 
 
 def _conjugated(gradient: Any) -> Any:

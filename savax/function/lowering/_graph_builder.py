@@ -81,6 +81,7 @@ class NodeBuilder:
       out: types of the results of the equation that is being lowered.
       is_read: for each of them, whether anybody reads it.
       scope: prefix of node names, from JAX's name stack.
+      in_loop: whether the graph is that of a loop's body, or is called from one.
       dims_lowering: computes symbolic dims.
     """
 
@@ -95,6 +96,7 @@ class NodeBuilder:
         self.out: tuple[ResultType, ...] = ()
         self.is_read: tuple[bool, ...] = ()
         self.scope = ""
+        self.in_loop = False
         self.dims_lowering = DimLowering(self, dim_sources, size_argument)
 
     @overload

@@ -95,7 +95,7 @@ class Loop:
         """Returns a new function of the loop variables: the condition or the step."""
         contents = [like(cell.value) for cell in self._operands.cells]
         return LoopPart(
-            FunctionBody(self._g),
+            FunctionBody(self._g, in_loop=True),
             argument_symbol(_INT32, ()),
             argument_symbol(_INT32, ()),
             [like(symbol) for symbol in self._operands.passed],

@@ -2,20 +2,63 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from savax.function.lowering._primitive_scan import live_equations
 from savax.function.ops._registry import evaluates
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jax import Array
+
+    from savax.function.lowering._graph_builder import GraphBuilder, Symbol
 
 # Klambauer et al., "Self-normalizing neural networks" (2017).
 _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
+
+_FLOATS = frozenset({"bfloat16", "float16", "float32", "float64"})
+
+# Functions of JAX with a derivative of their own that an op has too: 0 at the kinks.
+_ACTIVATIONS = {"relu": (("max",), "Relu"), "relu6": (("max", "min"), "Relu6")}
+
+
+def _name_and_place(jaxpr: Any) -> tuple[str, str]:
+    """Returns name and file of the function that a closed jaxpr was traced from."""
+    source = str(getattr(jaxpr.jaxpr.debug_info, "func_src_info", ""))
+    name, _, place = source.partition(" at ")
+    return name, place.replace("\\", "/")
+
+
+def is_of_jax(jaxpr: Any) -> bool:
+    """Whether a closed jaxpr was traced from a function of JAX itself."""
+    return "/jax/_src/" in _name_and_place(jaxpr)[1]
+
+
+def lower_activation(g: GraphBuilder, operands: Sequence[Symbol], jaxpr: Any) -> Symbol | None:
+    """Returns the result of an activation function of ``jax.nn`` that is an op, else None.
+
+    Args:
+      g: the graph builder.
+      operands: operands of a ``custom_jvp`` call.
+      jaxpr: what it calls.
+    """
+    steps, op = _ACTIVATIONS.get(_name_and_place(jaxpr)[0], ((), ""))
+    if not op or not is_of_jax(jaxpr) or len(operands) != 1:
+        return None
+    equations = [equation for equation, _ in live_equations(jaxpr.jaxpr)]
+    if len(equations) == 1 and equations[0].primitive.name in ("jit", "pjit"):
+        equations = equations[0].params["jaxpr"].jaxpr.eqns
+    (x,) = operands
+    if tuple(e.primitive.name for e in equations) != steps or x.dtype.name not in _FLOATS:
+        return None
+    result: Symbol = g.op(op, x, shape=x.shape)
+    return result
 
 
 @evaluates("Relu")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from savax.function.lowering._custom_vjp_calls import attach_gradient
+from jax.extend.core import primitives
+
+from savax.function.lowering._custom_gradient_calls import JaxCall, attach_gradient
 from savax.function.ops._registry import lowers
+from savax.function.ops.activations import is_of_jax, lower_activation
+from savax.function.ops.linear_systems import lower_dense_solve
 
 if TYPE_CHECKING:
     from savax.function.lowering._graph_builder import GraphBuilder, Symbol
@@ -65,8 +69,24 @@ def _custom_jvp_call(
     jvp_jaxpr_fun: Any,
     num_consts: int,
     symbolic_zeros: bool,
+    operand_types: Any,
 ) -> list[Any]:
-    return g.inline(call_jaxpr, (), operands, g.is_read)
+    activation = lower_activation(g, operands, call_jaxpr)
+    if activation is not None:
+        return [activation]
+    results = g.inline(call_jaxpr, (), operands, g.is_read)
+    if g.in_loop and is_of_jax(call_jaxpr):
+        # TensorFlow can't use a gradient there that needs values of the loop's body. JAX's own
+        # functions are differentiated alike, but for singular points.
+        return results
+    params = {
+        "call_jaxpr": call_jaxpr,
+        "jvp_jaxpr_fun": jvp_jaxpr_fun,
+        "num_consts": num_consts,
+        "symbolic_zeros": symbolic_zeros,
+    }
+    call = JaxCall(primitives.custom_jvp_call_p, params, operand_types, call_jaxpr.out_avals)
+    return attach_gradient(g, call, operands, results)
 
 
 @lowers("custom_vjp_call", "custom_vjp_call_jaxpr")
@@ -90,15 +110,25 @@ def _custom_vjp_call(
         "out_trees": out_trees,
         "symbolic_zeros": symbolic_zeros,
     }
-    return attach_gradient(g, operands, results, params, operand_types)
+    call = JaxCall(primitives.custom_vjp_call_p, params, operand_types, call_jaxpr.out_avals)
+    return attach_gradient(g, call, operands, results)
 
 
 @lowers("custom_linear_solve", "linear_solve")
 def _custom_linear_solve(
-    g: GraphBuilder, *operands: Any, const_lengths: Any, jaxprs: Any
+    g: GraphBuilder, *operands: Any, const_lengths: Any, jaxprs: Any, operand_types: Any
 ) -> list[Any]:
-    # The other functions are for differentiation and checks.
+    # The solution is written; the other functions are for differentiation and checks.
     start = const_lengths.matvec + const_lengths.vecmat
     end = start + const_lengths.solve
-    sides = operands[sum(const_lengths) :]
-    return g.inline(jaxprs.solve, (), [*operands[start:end], *sides], g.is_read)
+    first_side = sum(const_lengths)
+    sides = operands[first_side:]
+    solution = lower_dense_solve(g, operands[: const_lengths.matvec], sides, jaxprs)
+    if solution is not None:
+        return [solution]
+    results = g.inline(jaxprs.solve, (), [*operands[start:end], *sides], g.is_read)
+    params = {"const_lengths": const_lengths, "jaxprs": jaxprs}
+    call = JaxCall(primitives.linear_solve_p, params, operand_types, jaxprs.solve.out_avals)
+    # What the solvers are given beside the matrix, as its factors, has no gradient.
+    constant = range(const_lengths.matvec, first_side)
+    return attach_gradient(g, call, operands, results, constant=constant)

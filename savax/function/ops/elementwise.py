@@ -66,7 +66,9 @@ def _lower_div(g: GraphBuilder, x: Symbol, y: Symbol) -> Symbol:
 @lowers("rem")
 def _lower_rem(g: GraphBuilder, x: Symbol, y: Symbol) -> Symbol:
     if not x.dtype.is_integer:
-        return in_float(g, "TruncateMod", x, y)
+        # TensorFlow has no gradient of TruncateMod.
+        size = in_float(g, "FloorMod", g.op("Abs", x), g.op("Abs", y))
+        return g.op("Mul", size, g.op("Sign", x))
     # x - (x / y) * y is x for y = 0, JAX's answer, and has more kernels than TruncateMod.
     quotient = g.op(_truncating(x), x, _nonzero(g, y))
     return g.op("Sub", x, g.op("Mul", quotient, y))

@@ -5,16 +5,19 @@ TensorFlow's evaluations are in ``linear_algebra``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from savax.function.lowering._primitive_scan import live_equations
 from savax.function.ops._registry import lowers
 from savax.function.ops._sizes import is_known
 from savax.function.ops._slices import iota
 from savax.function.ops.decompositions import adjoint, has_no_elements, widened
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from savax.function.lowering._graph_builder import GraphBuilder, Symbol
 
 
@@ -58,6 +61,67 @@ def _with_unit_diagonal(g: GraphBuilder, a: Symbol) -> Symbol:
         row, column = g.expand_dims(places, 1), g.expand_dims(places, 0)
         on_diagonal = g.op("Equal", row, column, shape=(size, size))
     return g.op("SelectV2", on_diagonal, g.scalar(1, a), a, shape=a.shape)
+
+
+def lower_dense_solve(
+    g: GraphBuilder, consts: Sequence[Any], sides: Sequence[Any], jaxprs: Any
+) -> Symbol | None:
+    """Returns the solution of a system that ``jnp.linalg.solve`` made, else None.
+
+    One op says it all, and TensorFlow differentiates it.
+
+    Args:
+      g: the graph builder.
+      consts: what the product with the matrix is given: the matrix.
+      sides: the right side.
+      jaxprs: the functions of JAX's equation.
+    """
+    if len(consts) != 1 or len(sides) != 1 or not _solves_by_lu(jaxprs.solve):
+        return None
+    (a,), (b,) = consts, sides
+    if not _multiplies(jaxprs.matvec, a.ndim, b.ndim):
+        return None
+    if has_no_elements(b) or has_no_elements(a):
+        return None
+    # A vector, or the right sides as rows.
+    columns = g.expand_dims(b, -1) if b.ndim < a.ndim else adjoint(g, b, conjugate=False)
+    solution = _solution(g, a, columns)
+    if b.ndim < a.ndim:
+        return g.squeeze(solution, [-1])
+    return adjoint(g, solution, conjugate=False)
+
+
+def _solution(g: GraphBuilder, a: Symbol, columns: Symbol) -> Symbol:
+    value = columns.constant
+    if value is not None and a.ndim == 2 and np.array_equal(value, np.eye(len(value))):
+        return g.op("MatrixInverse", a, shape=a.shape)
+    return g.op("MatrixSolve", a, columns, shape=columns.shape)
+
+
+def _solves_by_lu(jaxpr: Any) -> bool:
+    equations = [equation for equation, _ in live_equations(jaxpr.jaxpr)]
+    return len(equations) == 1 and equations[0].params.get("name") == "_lu_solve"
+
+
+def _multiplies(jaxpr: Any, rank: int, vector_rank: int) -> bool:
+    """Whether a function multiplies a stack of matrices with as many vectors, or rows of them."""
+    equations = [equation for equation, _ in live_equations(jaxpr.jaxpr)]
+    if not equations or equations[0].primitive.name != "dot_general":
+        return False
+    lead = tuple(range(rank - 2))
+    numbers = equations[0].params["dimension_numbers"]
+    found = tuple(tuple(map(int, axes)) for pair in numbers for axes in pair)
+    if equations[0].invars != jaxpr.jaxpr.invars:
+        return False
+    if vector_rank == rank - 1:
+        return len(equations) == 1 and found == ((rank - 1,), (rank - 2,), lead, lead)
+    swapped = (*lead, rank - 1, rank - 2)
+    return (
+        vector_rank == rank
+        and found == ((rank - 1,), (rank - 1,), lead, lead)
+        and [equation.primitive.name for equation in equations[1:]] == ["transpose"]
+        and tuple(equations[1].params["permutation"]) == swapped
+    )
 
 
 @lowers("tridiagonal_solve")

@@ -86,10 +86,14 @@ def _lower_erf_inv(g: GraphBuilder, x: Symbol) -> Symbol:
     y = g.cast(x, "float32")
     w = g.op("Neg", g.op("Log1p", g.op("Neg", g.op("Square", y))))
     centre = _polynomial(g, g.op("Sub", w, g.scalar(2.5, w)), _ERF_INV_CENTRE)
-    tail = _polynomial(g, g.op("Sub", g.op("Sqrt", w), g.scalar(3.0, w)), _ERF_INV_TAIL)
-    factor = g.op("SelectV2", g.op("Less", w, g.scalar(5.0, w)), centre, tail)
+    limit = g.scalar(5.0, w)
+    is_centre = g.op("Less", w, limit)
+    # What isn't chosen has finite derivatives too: zero times infinity is NaN.
+    far = g.op("Sqrt", g.op("SelectV2", is_centre, limit, w))
+    tail = _polynomial(g, g.op("Sub", far, g.scalar(3.0, w)), _ERF_INV_TAIL)
+    factor = g.op("SelectV2", is_centre, centre, tail)
     infinite = g.op("Equal", g.op("Abs", y), g.scalar(1.0, y))
-    scaled = g.op("Mul", y, g.scalar(float("inf"), y))
+    scaled = g.op("StopGradient", g.op("Mul", y, g.scalar(float("inf"), y)))
     return g.cast(g.op("SelectV2", infinite, scaled, g.op("Mul", factor, y)), x.dtype)
 
 

@@ -195,21 +195,53 @@ def _host(ct):
     return jax.pure_callback(lambda ct: ct, jax.ShapeDtypeStruct((2, 3), ct.dtype), ct)
 
 
-@pytest.mark.parametrize("reason", ["a callback", "a Variable"])
-def test_a_backward_pass_that_cant_be_written_is_refused_by_tensorflow(tmp_path, reason):
+def _model_with_backward(backward):
     model = savax.Module()
     model.w = savax.Variable(2.0)
-
-    def backward(_, ct):
-        return (_host(ct) if reason == "a callback" else ct * model.w.value,)
 
     @jax.custom_vjp
     def op(x):
         return x + 1
 
-    op.defvjp(lambda x: (x + 1, None), backward)
+    op.defvjp(lambda x: (x + 1, None), lambda _, ct: (backward(model, ct),))
     model.f = savax.function(op, input_signature=[savax.TensorSpec([2, 3])])
+    return model
+
+
+@pytest.mark.parametrize("inner", [lambda f: f, jax.jit], ids=["plain", "jit"])
+def test_a_backward_pass_reads_variables(tmp_path, inner):
+    model = _model_with_backward(lambda model, ct: inner(lambda ct: ct * model.w.value)(ct))
     save(model, tmp_path / "model")
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    again = load(tmp_path / "model")
+    for factor in (2, 5):
+        x = tf.constant(X)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = loaded.f(x)
+        np.testing.assert_array_equal(tape.gradient(y, x), np.full_like(X, factor))
+        gradient = jax.grad(lambda x: again.f(x).sum())(X)
+        np.testing.assert_array_equal(gradient, np.full_like(X, factor))
+        loaded.w.assign(5.0)
+        again.w.assign(5.0)
+
+
+def test_a_variable_of_a_backward_pass_must_be_saved_too(tmp_path):
+    other = savax.Variable(3.0, name="other")
+    model = _model_with_backward(lambda _, ct: ct * other.value)
+    with pytest.raises(savax.errors.UntrackedDependencyError, match="other"):
+        save(model, tmp_path / "model")
+
+
+@pytest.mark.parametrize("reason", ["a callback", "an assignment"])
+def test_a_backward_pass_that_cant_be_written_is_refused_by_tensorflow(tmp_path, reason):
+    def backward(model, ct):
+        if reason == "a callback":
+            return _host(ct)
+        model.w.assign(1.0)
+        return ct
+
+    save(_model_with_backward(backward), tmp_path / "model")
     loaded = tf.saved_model.load(str(tmp_path / "model"))
     x = tf.constant(X)
     np.testing.assert_array_equal(loaded.f(x), X + 1)

@@ -1,19 +1,21 @@
-"""Calls of ``jax.custom_vjp`` functions as nodes that name a custom gradient.
+"""Calls with derivatives of their own as nodes that name a custom gradient.
 
-The results and operands of such a call pass through an IdentityN. Its gradient becomes a function
-of the library when all functions that call are lowered, see ``_gradient_functions``.
+They are calls of ``jax.custom_vjp`` and ``jax.custom_jvp`` functions, and of solvers that
+``jax.lax.custom_linear_solve`` differentiates without looking into them. The results and operands
+of such a call pass through an IdentityN. Its gradient becomes a function of the library when all
+functions that call are lowered, see ``_gradient_functions``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from savax.function.lowering._graph_nodes import Symbol, known_shape
 from savax.types import TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     import numpy as np
 
@@ -22,15 +24,43 @@ if TYPE_CHECKING:
 # Larger constants are captured rather than repeated in the gradient function.
 _MAX_REPEATED_SIZE = 16
 
+# A backward pass often makes such calls itself, even of the same function, so there is no end to
+# the derivatives that could be written.
+MAX_ORDER = 2
+_REFUSAL = f"The model holds {MAX_ORDER} derivatives of functions with a derivative of their own."
+
+# What gradient functions are called, by the primitive that they belong to.
+_NAMES = {
+    "custom_jvp_call": "custom_jvp",
+    "custom_linear_solve": "linear_solve",
+    "custom_vjp_call": "custom_vjp",
+}
+
+
+class JaxCall(NamedTuple):
+    """An equation that JAX differentiates by a rule of its own.
+
+    Attributes:
+      primitive: its primitive.
+      params: its parameters.
+      operand_types: abstract values of its operands.
+      result_types: abstract values of its results.
+    """
+
+    primitive: Any
+    params: Mapping[str, Any]
+    operand_types: Sequence[Any]
+    result_types: Sequence[Any]
+
 
 @dataclass(frozen=True, eq=False)
-class CustomVjpCall:
+class CustomGradientCall:
     """A call whose gradient isn't a function yet.
 
     Attributes:
       name: of the gradient function, and the type that the IdentityN names.
-      params: parameters of JAX's equation.
-      operand_types: abstract values of its operands.
+      order: how many derivatives were taken where the call stands, this one included.
+      call: JAX's equation.
       known: values of small constants among the operands, by position.
       moving: positions of the operands that have a gradient.
       fixed: positions of the others that the gradient may need.
@@ -39,8 +69,8 @@ class CustomVjpCall:
     """
 
     name: str
-    params: Mapping[str, Any]
-    operand_types: Sequence[Any]
+    order: int
+    call: JaxCall
     known: Mapping[int, np.ndarray[Any, Any]]
     moving: tuple[int, ...]
     fixed: tuple[int, ...]
@@ -50,21 +80,23 @@ class CustomVjpCall:
 
 def attach_gradient(
     g: GraphBuilder,
+    call: JaxCall,
     operands: Sequence[Any],
     results: Sequence[Any],
-    params: Mapping[str, Any],
-    operand_types: Sequence[Any],
+    *,
+    constant: Container[int] = (),
 ) -> list[Any]:
     """Returns the results of a call, from a node that names the call's gradient.
 
     Args:
       g: builder of the graph.
+      call: JAX's equation.
       operands: symbols of the call's operands.
       results: symbols of its results; anything for those that aren't read.
-      params: parameters of JAX's equation.
-      operand_types: abstract values of the operands.
+      constant: positions of operands that have no gradient, whatever their dtype.
     """
-    calls = g.lowerer.library.custom_vjp_calls
+    library = g.lowerer.library
+    calls = library.custom_gradient_calls
     if calls is None or not all(isinstance(operand, Symbol) for operand in operands):
         return list(results)
     known = {
@@ -72,7 +104,9 @@ def attach_gradient(
         for i, x in enumerate(operands)
         if x.constant is not None and x.constant.size <= _MAX_REPEATED_SIZE
     }
-    moving = [i for i, x in enumerate(operands) if i not in known and _is_smooth(x)]
+    moving = [
+        i for i, x in enumerate(operands) if i not in known and i not in constant and _is_smooth(x)
+    ]
     fixed = [i for i in range(len(operands)) if i not in known and i not in moving]
     wrapped = [
         i
@@ -81,14 +115,16 @@ def attach_gradient(
     ]
     if not moving or not wrapped:
         return list(results)
+    if library.gradient_order > MAX_ORDER:
+        return _without_gradient(g, results, wrapped)
     inputs = [*(results[i] for i in wrapped), *(operands[i] for i in (*moving, *fixed))]
-    name = g.lowerer.library.unique_name("__inference_custom_vjp_gradient")
+    name = library.unique_name(f"__inference_{_NAMES[call.primitive.name]}_gradient")
     outputs = g.op("IdentityN", inputs, shapes=[x.shape for x in inputs], _gradient_op_type=name)
     calls.append(
-        CustomVjpCall(
+        CustomGradientCall(
             name,
-            params,
-            operand_types,
+            library.gradient_order,
+            call,
             known,
             tuple(moving),
             tuple(fixed),
@@ -99,6 +135,14 @@ def attach_gradient(
     found = list(results)
     for i, output in zip(wrapped, outputs, strict=False):
         found[i] = output
+    return found
+
+
+def _without_gradient(g: GraphBuilder, results: Sequence[Any], wrapped: Sequence[int]) -> list[Any]:
+    """Returns the results of a call, so that TensorFlow refuses to differentiate them."""
+    found = list(results)
+    for i in wrapped:
+        found[i] = g.op("PreventGradient", results[i], shape=results[i].shape, message=_REFUSAL)
     return found
 
 
