@@ -31,6 +31,7 @@ from savax.function.evaluation._plan_values import (
 from savax.function.evaluation._registered_gradients import (
     CapturedTensor,
     GradientFunction,
+    NodeGradient,
     capture_name,
 )
 from savax.protos import TypeSpecValue
@@ -85,11 +86,7 @@ def with_custom_gradient(
         return list(results)
     where = f"the {node.op} node {node.name!r} of function {plan.name!r}"
     if gradient.registered is None:
-        message = (
-            f"{where} has a custom gradient {gradient.gradient_type!r} which the model doesn't "
-            "hold; the derivative is that of what the node computes"
-        )
-        values = _warning([results[i] for i in wrapped], message)
+        values = _without_gradient(where, gradient, [results[i] for i in wrapped])
         return _replaced(results, wrapped, values)
     # Nothing flows back through what has no gradient: not through loops that have none either.
     moving = [i for i in moving if _has_gradient(gradient.registered, i)]
@@ -320,6 +317,15 @@ def _replaced(
     for i, value in zip(positions, values, strict=True):
         found[i] = value
     return found
+
+
+def _without_gradient(where: str, gradient: NodeGradient, values: list[Value]) -> list[Value]:
+    """Returns values whose derivative warns that the model doesn't hold the right one."""
+    message = (
+        f"{where} has a custom gradient {gradient.gradient_type!r} which the model doesn't "
+        "hold; the derivative is that of what the node computes"
+    )
+    return _warning(values, message)
 
 
 def _warning(values: list[Value], message: str) -> list[Value]:
