@@ -85,8 +85,9 @@ class Operation:
         Raises:
           InvalidArgumentError: the op has no such attribute.
         """
-        if name in self.node_def.attr:
-            return decode_attr(self.node_def.attr[name])
+        attr = self.node_def.attr
+        if name in attr and attr[name].WhichOneof("value") is not None:
+            return decode_attr(attr[name])
         declared = self.graph.schema_of(self.type).attrs.get(name)
         if declared is None or declared.default is None:
             raise InvalidArgumentError(f"The operation {self.name!r} has no attribute {name!r}.")

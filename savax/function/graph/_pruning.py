@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from savax.errors import InvalidArgumentError, KeyNotFoundError, UnsupportedOpError
 from savax.function._op_schemas import (
@@ -22,7 +22,7 @@ from savax.protos import FunctionDef, NodeDef, decode_shape, encode_attr
 from savax.types import TensorSpec, as_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from savax.types import DType
 
@@ -46,13 +46,16 @@ class PrunedFunction(NamedTuple):
     """A part of a graph.
 
     Attributes:
-      definition: its arguments are the feeds, then the resources; its results are the fetches.
+      definition: its arguments are the feeds, then the resources, then the tables; its results are
+        the fetches.
       resources: the Variables that it uses: name that they are shared by, dtype and shape.
+      tables: the nodes of the tables that it uses, of those that are to be arguments.
       unfed: names of the placeholders that it needs and that aren't fed.
     """
 
     definition: FunctionDef
     resources: tuple[TensorSpec, ...]
+    tables: tuple[str, ...]
     unfed: tuple[str, ...]
 
 
@@ -127,6 +130,7 @@ class PrunableGraph:
         targets: Sequence[str],
         name: str,
         dropped: frozenset[str] = frozenset(),
+        tables: Container[str] = frozenset(),
     ) -> PrunedFunction:
         """Returns what computes tensors and runs operations.
 
@@ -136,8 +140,9 @@ class PrunableGraph:
           targets: names of the operations to run.
           name: of the function.
           dropped: operations that others don't wait for.
+          tables: nodes that make tables, which are to be arguments.
         """
-        return _Pruning(self, feeds, name, dropped).pruned(fetches, targets)
+        return _Pruning(self, feeds, name, dropped).pruned(fetches, targets, tables)
 
     def write(
         self,
@@ -181,7 +186,9 @@ class _Pruning:
             self._function.signature.input_arg.add(name=argument, type=dtype.number)
         self._taken = unique
 
-    def pruned(self, fetches: Sequence[str], targets: Sequence[str]) -> PrunedFunction:
+    def pruned(
+        self, fetches: Sequence[str], targets: Sequence[str], tables: Container[str]
+    ) -> PrunedFunction:
         values = [self._graph.values.get(fetch, fetch) for fetch in fetches]
         values = [
             v if f not in self._arguments else f for v, f in zip(values, fetches, strict=True)
@@ -191,6 +198,9 @@ class _Pruning:
         for node in nodes:
             if node.op in _HANDLE_OPS:
                 self._add_resource(node)
+        captured = [node.name for node in nodes if node.name in tables]
+        for table in captured:
+            self._add_handle(table, table)
         unfed = [node.name for node in nodes if node.op == "Placeholder"]
         for node in nodes:
             if node.name not in self._handles:
@@ -198,7 +208,7 @@ class _Pruning:
         for fetch, value in zip(fetches, values, strict=True):
             self._write_result(fetch, value)
         self._write_effects(nodes, targets)
-        return PrunedFunction(self._function, tuple(self._resources), tuple(unfed))
+        return PrunedFunction(self._function, tuple(self._resources), tuple(captured), tuple(unfed))
 
     def _needed(self, wanted: Sequence[str]) -> set[str]:
         needed: set[str] = set()
@@ -233,15 +243,20 @@ class _Pruning:
         if shared in self._shared:
             self._handles[node.name] = self._shared[shared]
             return
-        argument = self._taken.unique(legal_argument_name(f"{shared}_resource"))
+        arg = self._add_handle(node.name, shared)
+        arg.handle_data.add(dtype=spec.dtype.number).shape.CopyFrom(node.attr["shape"].shape)
+        self._shared[shared] = arg.name
+        self._resources.append(spec)
+
+    def _add_handle(self, node: str, name: str) -> Any:
+        """Adds an argument for what a node is the handle of; returns its definition."""
+        argument = self._taken.unique(legal_argument_name(f"{name}_resource"))
         while argument in self._graph.nodes:
             argument = self._taken.unique(argument)
-        arg = self._function.signature.input_arg.add(
+        self._handles[node] = argument
+        return self._function.signature.input_arg.add(
             name=argument, type=as_dtype("resource").number
         )
-        arg.handle_data.add(dtype=spec.dtype.number).shape.CopyFrom(node.attr["shape"].shape)
-        self._handles[node.name] = self._shared[shared] = argument
-        self._resources.append(spec)
 
     def _write(self, node: NodeDef) -> None:
         written = self._function.node_def.add()

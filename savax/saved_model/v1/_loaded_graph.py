@@ -19,6 +19,7 @@ from savax.saved_model._loaded_objects import LoadedObject
 from savax.saved_model._signatures import SignatureMap
 from savax.saved_model.v1._asset_collection import asset_feeds
 from savax.saved_model.v1._composite_infos import composite_of, part_names
+from savax.saved_model.v1._graph_tables import GraphTable, graph_tables
 from savax.saved_model.v1._loader import main_op_name, restore_variables, run_main_op
 from savax.saved_model.v1._meta_graph import import_into_graph
 from savax.saved_model.v1._saver import Saver
@@ -57,13 +58,16 @@ class LoadedGraph(LoadedObject):
     _session: Session
     _meta_graph: MetaGraphDef
     _path: str
+    _tables: dict[str, GraphTable]
 
     def __init__(self, session: Session, meta_graph: MetaGraphDef, path: str) -> None:
         self.set_untracked("_session", session)
         self.set_untracked("_meta_graph", meta_graph)
         self.set_untracked("_path", path)
         self.set_untracked("graph", session.graph)
-        self.set_untracked("asset_paths", list(asset_feeds(meta_graph, path).values()))
+        assets = asset_feeds(meta_graph, path)
+        self.set_untracked("asset_paths", list(assets.values()))
+        self.set_untracked("_tables", graph_tables(session, assets))
         info = meta_graph.meta_info_def
         self.set_untracked("tensorflow_version", info.tensorflow_version)
         self.set_untracked("tensorflow_git_version", info.tensorflow_git_version)
@@ -156,7 +160,8 @@ class LoadedGraph(LoadedObject):
         call: Any,
         structure: Any,
     ) -> ConcreteFunction:
-        _, body = self._session.function(feeds, fetches, [], f"__inference_{spec.name}")
+        name = f"__inference_{spec.name}"
+        _, body = self._session.function(feeds, fetches, [], name, tables=self._tables)
         return ConcreteFunction(body, spec, call, structure, [feed.name for feed in feeds])
 
     def _tensor_spec(self, name: str, key: str | None) -> TensorSpec:
@@ -172,14 +177,16 @@ class LoadedGraph(LoadedObject):
         run_main_op(self._session, self._meta_graph, self._path)
 
     def _trackable_children(self, save_type: Any = "checkpoint", **_: Any) -> Mapping[str, Any]:
-        if save_type == "savedmodel":
-            tables = [o.name for o in self.graph.get_operations() if _TABLES in o.type]
-            if tables:
-                raise UnsupportedError(
-                    f"The lookup tables {', '.join(tables)} of a loaded model of version 1 can't "
-                    "be saved again."
-                )
         children: dict[str, Trackable] = dict(super()._trackable_children(save_type))
+        if save_type == "savedmodel":
+            operations = [o.name for o in self.graph.get_operations() if _TABLES in o.type]
+            others = [name for name in operations if name not in self._tables]
+            if others:
+                raise UnsupportedError(
+                    f"The lookup tables {', '.join(others)} of a loaded model of version 1 can't "
+                    "be saved again: they are mutable, or not filled by one operation."
+                )
+            children |= {f"_table_{i}": table for i, table in enumerate(self._tables.values())}
         return children
 
 

@@ -22,7 +22,7 @@ from savax.function.graph._default_stack import get_default_graph, graph_scope, 
 from savax.function.graph._pruning import Feed, PrunableGraph
 from savax.saved_model.v1._checkpoint_feeds import restore_feeds
 from savax.saved_model.v1._fetches import Fetches, fed_values
-from savax.trackable import Variable, current_frame
+from savax.trackable import Trackable, Variable, current_frame
 from savax.trackable.bundle import BundleReader
 from savax.types import contained_path
 
@@ -114,6 +114,7 @@ class Session:
 
     Attributes:
       graph: the graph.
+      library: the functions that were cut out of it, and the tables that it shares by names.
     """
 
     def __init__(self, target: str = "", graph: Graph | None = None, config: Any = None) -> None:
@@ -124,7 +125,7 @@ class Session:
         self._variables: dict[str, SessionVariable] = {}
         self._programs: dict[Any, _Program] = {}
         self._functions: dict[str, Any] = {}
-        self._library = SessionLibrary(self._functions)
+        self.library = SessionLibrary(self._functions)
         self._prunable: tuple[int, PrunableGraph] | None = None
         self._lock = threading.RLock()
         self._closed = False
@@ -204,8 +205,8 @@ class Session:
 
     def _allow_assets(self, folder: str, owner: object = None) -> None:
         """Lets operations read the files of a folder, which exists as long as its owner."""
-        self._library.asset_folders.append(os.path.abspath(folder))
-        self._library.owners.append(owner)
+        self.library.asset_folders.append(os.path.abspath(folder))
+        self.library.owners.append(owner)
 
     @staticmethod
     def _string(value: str) -> np.ndarray[Any, Any]:
@@ -237,7 +238,14 @@ class Session:
         return _Program(body, restores, any(_may_assign(node.op) for node in pruned.node_def))
 
     def function(
-        self, feeds: Sequence[Feed], tensors: Sequence[str], targets: Sequence[str], name: str
+        self,
+        feeds: Sequence[Feed],
+        tensors: Sequence[str],
+        targets: Sequence[str],
+        name: str,
+        *,
+        tables: Mapping[str, Trackable] | None = None,
+        bound: Sequence[Trackable] = (),
     ) -> tuple[FunctionDef, LoadedBody]:
         """Returns the part of the graph that a run needs, as a function of what is fed.
 
@@ -246,6 +254,8 @@ class Session:
           tensors: names of the results.
           targets: names of operations to run.
           name: of the function; a number is put behind it.
+          tables: objects for tables of the graph, by their nodes; the function captures them.
+          bound: what it captures instead of its arguments, one object for each of them.
 
         Raises:
           InvalidArgumentError: it needs placeholders that aren't fed.
@@ -254,7 +264,8 @@ class Session:
         while f"{name}_{number}" in self._functions:
             number += 1
         name = f"{name}_{number}"
-        pruned = self.prunable().prune(feeds, tensors, targets, name)
+        objects = tables or {}
+        pruned = self.prunable().prune(feeds, tensors, targets, name, tables=objects)
         if pruned.unfed:
             placeholders = ", ".join(
                 f"{name!r} ({self.graph.get_tensor_by_name(f'{name}:0')!r})"
@@ -263,8 +274,9 @@ class Session:
             raise InvalidArgumentError(f"You must feed a value for the placeholder {placeholders}.")
         self._functions.update(self.prunable().functions)
         self._functions[name] = pruned.definition
-        captures = [self.variable(resource) for resource in pruned.resources]
-        return pruned.definition, LoadedBody(name, self._library, captures)
+        captures: list[Trackable] = [*bound, *map(self.variable, pruned.resources)]
+        captures += [objects[table] for table in pruned.tables]
+        return pruned.definition, LoadedBody(name, self.library, captures)
 
     def prunable(self) -> PrunableGraph:
         """Returns the graph as it is evaluated."""

@@ -312,8 +312,48 @@ def test_objects_of_a_model_of_tensorflow(tensorflow_model, tmp_path) -> None:
     np.testing.assert_allclose(loaded.prune("x:0", ["y:0"])(X)[0], expected["y"], rtol=1e-6)
     loaded.initializer()
     assert int(loaded.prune([], "steps_now:0")()) == expected["steps"] + 1
-    with pytest.raises(UnsupportedError, match="hash_table"):
-        savax.saved_model.save(loaded, tmp_path / "again")
+    loaded.restore(directory / "variables" / "variables")
+    savax.saved_model.save(loaded, tmp_path / "again")
+    moved = tmp_path / "moved"
+    (tmp_path / "again").rename(moved)
+    for load, array in ((savax.saved_model.load, np.asarray), (tf.saved_model.load, tf.constant)):
+        again = load(str(moved)).signatures["serving_default"]
+        got = again(x=array(X), keys=array(np.array([b"z", b"?"], object)))
+        for name in ("y", "parts", "ids"):
+            np.testing.assert_allclose(got[name], expected[name], rtol=1e-6)
+    with tf1.Session(graph=tf.Graph()) as session:
+        definition = tf1.saved_model.load(session, ["serve"], str(moved))
+        signature = definition.signature_def["serving_default"]
+        feeds = {signature.inputs["x"].name: X, signature.inputs["keys"].name: [b"z", b"?"]}
+        ids = session.run(signature.outputs["ids"].name, feeds)
+    assert ids.tolist() == expected["ids"].tolist()
+
+
+def write_tables(directory: Path, mutable: bool) -> None:
+    """Writes a graph with a table of constants that has no name to share it by."""
+    with v1.Session(graph=v1.Graph()) as session:
+        op = session.graph.op
+        types = {"key_dtype": "string", "value_dtype": "int64"}
+        table = op("MutableHashTableV2" if mutable else "HashTableV2", **types)
+        keys = v1.placeholder("string", [None], name="keys")
+        content = np.array([b"a", b"b"], object), np.array([1 << 40, -5])
+        fill = op("LookupTableImportV2" if mutable else "InitializeTableV2", table, *content)
+        found = op("LookupTableFindV2", table, keys, np.int64(-1))
+        v1.saved_model.simple_save(session, directory, {"keys": keys}, {"ids": found}, fill)
+
+
+def test_tables_of_constants_are_saved_again(tmp_path) -> None:
+    write_tables(tmp_path / "first", mutable=False)
+    savax.saved_model.save(savax.saved_model.load(tmp_path / "first"), tmp_path / "again")
+    loaded = [tf.saved_model.load(str(tmp_path / "again")) for _ in range(2)]
+    savax.saved_model.save(savax.saved_model.load(tmp_path / "again"), tmp_path / "third")
+    loaded.append(tf.saved_model.load(str(tmp_path / "third")))
+    for model in loaded:
+        ids = model.signatures["serving_default"](keys=tf.constant([b"b", b"?", b"a"]))["ids"]
+        assert ids.numpy().tolist() == [-5, -1, 1 << 40]
+    write_tables(tmp_path / "mutable", mutable=True)
+    with pytest.raises(UnsupportedError, match="MutableHashTableV2"):
+        savax.saved_model.save(savax.saved_model.load(tmp_path / "mutable"), tmp_path / "no")
 
 
 def test_a_loaded_graph_trains_and_is_saved_again(tensorflow_model, tmp_path) -> None:
