@@ -85,16 +85,16 @@ def collect_objects(meta_graph: MetaGraphDef) -> tuple[ObjectReport, ...]:
     reports = []
     for node_id, path in paths.items():
         saved = objects.nodes[node_id]
-        kind, detail, size_bytes = _describe(saved, meta_graph, constants)
+        kind, detail, size_bytes = describe_object(saved, meta_graph, constants)
         children = {child.local_name: paths[child.node_id] for child in saved.children}
         reports.append(ObjectReport(path, kind, detail, size_bytes, children))
     return tuple(reports)
 
 
-def _describe(
+def describe_object(
     saved: SavedObject, meta_graph: MetaGraphDef, constants: Mapping[str, NodeDef]
 ) -> tuple[str, str, int | None]:
-    """Returns kind, detail and size of a node."""
+    """Returns kind, detail, and the bytes of the value of a Variable if they are known."""
     kind = saved.WhichOneof("kind")
     if kind == "variable":
         return ("variable", *_describe_variable(saved.variable))
