@@ -5,16 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from savax.function._source_lines import user_frames
-from savax.protos import GraphDebugInfo, parse
-from savax.types import contained_path
-from savax.types._paths import DEBUG_DIRECTORY, DEBUG_INFO_PB
+from savax.protos import GraphDebugInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from savax.saved_model._reader import ModelDirectory
-
-_DEBUG_INFO_PATH = f"{DEBUG_DIRECTORY}/{DEBUG_INFO_PB}"
 
 
 def make_debug_info(
@@ -53,17 +47,3 @@ def make_debug_info(
     for trace, number in traces.items():
         proto.traces_by_id[number].frame_id.extend(trace)
     return proto
-
-
-def read_debug_info(directory: ModelDirectory) -> GraphDebugInfo:
-    """Returns the debug info of a model; an empty one if there is none.
-
-    Raises:
-      CorruptSavedModelError: the file can't be parsed.
-      UnsafePathError: links lead out of the directory.
-    """
-    contained_path(directory.path, _DEBUG_INFO_PATH, "debug info")
-    data = directory.read(_DEBUG_INFO_PATH)
-    if data is None:
-        return GraphDebugInfo()
-    return parse(GraphDebugInfo, data, f"{directory.path}/{_DEBUG_INFO_PATH}")

@@ -11,7 +11,6 @@ from savax.errors import (
 )
 from savax.function import ConcreteFunction, Function
 from savax.protos import SavedObjectGraph
-from savax.saved_model._debug_info import read_debug_info
 from savax.saved_model._loaded_objects import LoadedObject
 from savax.saved_model._objects_import import ObjectImporter
 from savax.saved_model._options import LoadOptions
@@ -25,6 +24,7 @@ from savax.saved_model._reader import (
 )
 from savax.saved_model._registered_classes import registered_classes
 from savax.saved_model._signatures import SIGNATURES_ATTRIBUTE, SignatureMap
+from savax.saved_model._stored_debug_info import read_debug_info
 from savax.saved_model._stored_fingerprint import check_fingerprint
 from savax.saved_model._values_import import restore_values
 from savax.saved_model._variable_devices import place_variables

@@ -8,6 +8,7 @@ from typing import Any
 from savax.saved_model.cli._arguments import add_tolerances
 from savax.saved_model.cli._convert import FORMS, Conversion, conversion_lines, convert_model
 from savax.saved_model.cli._distance import Tolerance
+from savax.saved_model.cli._draw import DrawArguments, draw_model
 from savax.saved_model.cli._freeze import freeze_lines, freeze_model
 from savax.saved_model.cli._inputs import InputArguments
 from savax.saved_model.cli._model_diff import collect_model_diff, model_diff_lines
@@ -30,6 +31,7 @@ def add_model_commands(commands: Any) -> None:
     _add_diff(commands)
     _add_convert(commands)
     _add_freeze(commands)
+    _add_draw(commands)
 
 
 def _add_show(commands: Any) -> None:
@@ -162,6 +164,38 @@ def _add_freeze(commands: Any) -> None:
     freeze.set_defaults(command=_freeze)
 
 
+def _add_draw(commands: Any) -> None:
+    draw = commands.add_parser(
+        "draw",
+        help="draw a function or the objects of a SavedModel",
+        description="Writes a picture of a signature, a function or the objects of a SavedModel: "
+        "as SVG, or as one HTML file whose groups open and close on a click.",
+        epilog="Exit codes: 0, 1 after an error, 2 for wrong arguments.",
+    )
+    draw.add_argument("directory", metavar="DIR", help=_DIRECTORY_HELP)
+    draw.add_argument(
+        *("-o", "--output"), metavar="FILE", required=True, help="file to write: .svg or .html"
+    )
+    _add_tags(draw)
+    what = draw.add_mutually_exclusive_group()
+    what.add_argument(
+        "--signature", metavar="KEY", help="its key; else serving_default, or the only one"
+    )
+    what.add_argument(
+        "--function", metavar="NAME", help="draw a function, by its name or path as show has them"
+    )
+    what.add_argument("--objects", action="store_true", help="draw the object graph")
+    draw.add_argument(
+        "--open",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="open this group and those around it, and no others; can be repeated",
+    )
+    draw.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    draw.set_defaults(command=_draw)
+
+
 def _add_directories(parser: argparse.ArgumentParser) -> None:
     """Adds what the commands have that write a model anew."""
     parser.add_argument("directory", metavar="DIR", help=_DIRECTORY_HELP)
@@ -278,3 +312,16 @@ def _freeze(parsed: argparse.Namespace) -> Outcome:
     if parsed.json:
         return Outcome(to_json(report))
     return Outcome("\n".join(map(printable, freeze_lines(report))))
+
+
+def _draw(parsed: argparse.Namespace) -> Outcome:
+    arguments = DrawArguments(
+        output=parsed.output,
+        tags=_names(parsed.tags),
+        signature=parsed.signature,
+        function=parsed.function,
+        objects=parsed.objects,
+        opened=parsed.open,
+        overwrite=parsed.overwrite,
+    )
+    return Outcome(printable(draw_model(parsed.directory, arguments)))

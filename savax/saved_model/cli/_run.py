@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import secrets
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -17,6 +16,7 @@ from savax.saved_model._constants import DEFAULT_SERVING_SIGNATURE_DEF_KEY
 from savax.saved_model.cli._inputs import InputArguments, read_inputs
 from savax.saved_model.cli._tables import count_text
 from savax.saved_model.cli._values import tensor_text
+from savax.saved_model.cli._whole_files import whole_file
 from savax.types import as_dtype
 
 if TYPE_CHECKING:
@@ -247,21 +247,9 @@ def _output_files(arguments: RunArguments, names: Iterable[str]) -> dict[str, st
 
 def _write_array(file: str, array: Array, *, overwrite: bool) -> None:
     """Writes a file as a whole or not at all."""
-    folder, name = os.path.split(file)
-    work = os.path.join(folder, f".{name}.savax-{secrets.token_hex(8)}")
-    try:
-        with open(work, "xb") as stream:
-            np.save(stream, _storable(array, name), allow_pickle=False)
-        if overwrite:
-            os.replace(work, file)
-        else:
-            try:
-                os.link(work, file)  # unlike a rename, this replaces nothing
-            except FileExistsError:
-                raise PublishError(f"{file!r} exists; --overwrite replaces it.") from None
-    finally:
-        if os.path.lexists(work):
-            os.unlink(work)
+    storable = _storable(array, os.path.basename(file))
+    with whole_file(file, overwrite=overwrite) as stream:
+        np.save(stream, storable, allow_pickle=False)
 
 
 def _storable(array: Array, name: str) -> Array:

@@ -102,4 +102,6 @@ def size_text(size_bytes: float) -> str:
 
 def printable(text: str) -> str:
     """Returns a line with control characters escaped: a model's names may hold anything."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
+import itertools
+from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from savax.errors import KeyNotFoundError, ResourceLimitError
@@ -28,6 +29,7 @@ MOST_NODES = 100_000  # of all functions that a picture shows
 MOST_INPUTS = 400_000  # of these nodes
 _MOST_WRAPPERS = 16  # around a function
 _MOST_COPIES = 64  # of a tensor by Identity, one after the other
+_MOST_CALLED = 12  # functions of a node that are drawn
 _MOST_VISITS = 3  # of a function, to find which variables its callers pass
 
 CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
@@ -104,19 +106,19 @@ class DrawnBodies(NamedTuple):
 
 
 def called_functions(node: NodeDef) -> dict[str, str]:
-    """Returns the functions that a node has as attributes, by the attribute's name."""
+    """Returns the first functions that a node has as attributes, by the attribute's name."""
     found = {}
     for key in sorted(node.attr):
         value = node.attr[key]
         if value.HasField("func"):
             found[key] = value.func.name
         elif value.HasField("list"):
-            found |= {f"{key} {i}": func.name for i, func in enumerate(value.list.func)}
-    return found
+            found |= {f"{key} {i}": f.name for i, f in enumerate(value.list.func[:_MOST_CALLED])}
+    return dict(itertools.islice(found.items(), _MOST_CALLED))
 
 
-def signature_body(meta_graph: MetaGraphDef, key: str | None) -> Body:
-    """Returns the part of the main graph that a signature runs.
+def signature_body(meta_graph: MetaGraphDef, key: str | None) -> tuple[str, Body]:
+    """Returns a signature's key, and the part of the main graph that it runs.
 
     Args:
       meta_graph: the graph.
@@ -147,9 +149,8 @@ def signature_body(meta_graph: MetaGraphDef, key: str | None) -> Body:
     fed = {argument.tensor for argument in arguments}
     nodes = {node.name: node for node in meta_graph.graph_def.node if node.name not in fed}
     needed = ancestors(nodes, [result.tensor for result in results])
-    return Body(
-        "", tuple(arguments), results, [node for name, node in nodes.items() if name in needed]
-    )
+    shown = [node for name, node in nodes.items() if name in needed]
+    return key, Body("", tuple(arguments), results, shown)
 
 
 def _tensors(infos: Mapping[str, TensorInfo]) -> Iterator[tuple[str, str, str]]:
@@ -291,9 +292,9 @@ def _unwrapped(body: Body, library: Mapping[str, FunctionDef]) -> Body | None:
 
 def _reached(root: Body, library: Mapping[str, FunctionDef]) -> dict[str, Body]:
     """Returns the functions that are called, with the weights that all of their callers pass."""
-    given: dict[str, list[Weight | None]] = {}
+    given: dict[str, tuple[Weight | None, ...]] = {}
     bodies: dict[str, Body] = {}
-    visits: dict[str, int] = {}
+    visits: Counter[str] = Counter()
     size = _Size()
     size.add(root)
     pending = deque([root])
@@ -306,10 +307,13 @@ def _reached(root: Body, library: Mapping[str, FunctionDef]) -> dict[str, Body]:
                 if name not in bodies:
                     bodies[name] = _body(library[name], {})
                     size.add(bodies[name])
-                merged = _merged(given.get(name), _passed(body, node, bodies[name]))
-                if merged != given.get(name) and visits.get(name, 0) < _MOST_VISITS:
+                passed = _passed(body, node, bodies[name])
+                merged = _merged(given[name], passed) if name in given else passed
+                if visits[name] == _MOST_VISITS:
+                    merged = ()  # from which nothing leads further
+                if merged != given.get(name):
                     given[name] = merged
-                    visits[name] = visits.get(name, 0) + 1
+                    visits[name] += 1
                     bodies[name] = _with_weights(library[name], merged)
                     pending.append(bodies[name])
     return bodies
@@ -323,7 +327,7 @@ class _Size:
         self._inputs = 0
 
     def add(self, body: Body) -> None:
-        self._nodes += len(body.nodes)
+        self._nodes += len(body.nodes) + len(body.arguments) + len(body.results)
         self._inputs += sum(len(node.input) for node in body.nodes)
         if self._nodes > MOST_NODES or self._inputs > MOST_INPUTS:
             raise ResourceLimitError(
@@ -332,32 +336,36 @@ class _Size:
             )
 
 
-def _passed(caller: Body, node: NodeDef, callee: Body) -> list[Weight | None]:
-    """Returns the variables and constants among a function's arguments, as one node passes them."""
+def _passed(caller: Body, node: NodeDef, callee: Body) -> tuple[Weight | None, ...]:
+    """Returns the variables and constants among a function's arguments, as one node passes them.
+
+    It is empty if nothing is known about them.
+    """
     inputs = [tensor for tensor in node.input if not tensor.startswith("^")]
-    arguments = callee.arguments
     if node.op in _BRANCHES:
         inputs = inputs[1:]
     elif node.op not in CALLS and node.op not in _LOOPS:
-        inputs = []
-    passed = [caller.weight_of(tensor) for tensor in inputs[: len(arguments)]]
-    passed += [None] * (len(arguments) - len(passed))
+        return ()
+    if len(inputs) != len(callee.arguments):
+        return ()
+    passed = [caller.weight_of(tensor) for tensor in inputs]
     if node.op in _LOOPS:
         # All but handles may be others in the next round.
-        passed = [
-            weight if argument.weight else None
-            for weight, argument in zip(passed, arguments, strict=True)
-        ]
-    return passed
+        for position, argument in enumerate(callee.arguments):
+            if argument.type_text != "resource":
+                passed[position] = None
+    return tuple(passed)
 
 
-def _merged(before: list[Weight | None] | None, passed: list[Weight | None]) -> list[Weight | None]:
-    if before is None:
-        return passed
-    return [a if a == b else None for a, b in zip(before, passed, strict=True)]
+def _merged(
+    before: tuple[Weight | None, ...], passed: tuple[Weight | None, ...]
+) -> tuple[Weight | None, ...]:
+    if len(before) != len(passed):
+        return ()
+    return tuple(a if a == b else None for a, b in zip(before, passed, strict=True))
 
 
-def _with_weights(function: FunctionDef, weights: list[Weight | None]) -> Body:
+def _with_weights(function: FunctionDef, weights: tuple[Weight | None, ...]) -> Body:
     names = [arg.name for arg in function.signature.input_arg]
     known = {name: w for name, w in zip(names, weights, strict=False) if w is not None}
     return _body(function, known)

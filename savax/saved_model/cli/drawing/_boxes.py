@@ -25,19 +25,25 @@ LINE_HEIGHTS = {"title": 18.0, "note": 15.0, "weight": 19.0}
 BOX_PADDING = 7.0
 _SIDE = 12.0
 _LEAST_WIDTH = 56.0
+_MOST_KEY_LETTERS = 120
 
 _TIMES = "\u00d7"  # between sizes
 _MOST_WEIGHTS = 3  # that a box shows
 _MOST_OPS = 3  # that a closed group names
 
 
-def make_key(label: str, taken: set[str]) -> str:
-    """Returns a label, with a number if it is taken, and takes it."""
-    label = shortened(label, 120) or "(no name)"
-    key, number = label, 2
+def make_key(label: str, taken: dict[str, int]) -> str:
+    """Returns a label, with a number if it is taken.
+
+    Args:
+      label: of any length.
+      taken: the keys so far, with the numbers behind them; the key is added.
+    """
+    label = key = shortened(label, _MOST_KEY_LETTERS) or "(no name)"
     while key in taken:
-        key, number = f"{label} ({number})", number + 1
-    taken.add(key)
+        taken[label] += 1
+        key = f"{label} ({taken[label]})"
+    taken[key] = 1
     return key
 
 

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     from savax.saved_model.cli.drawing._rows import Edge
 
-_SWEEPS = 10
+_MOST_SWEEPS, _FEWEST_SWEEPS = 10, 3
+_SWEPT_SEGMENTS = 3000  # in all sweeps together, if they aren't the fewest
 _STRAIGHT_WEIGHT = 8
+_UNMOVED = 0.01  # columns
 _MOST_SEGMENTS = 20_000  # beyond them the first order stays, as sweeps would take long
 
 
@@ -72,9 +74,11 @@ def assign_columns(
     rows: list[list[int]] = [[] for _ in range(max(row_of, default=-1) + 1)]
     for vertex in _depth_first(len(row_of), above, below):
         rows[row_of[vertex]].append(vertex)
+    sweeps = _SWEPT_SEGMENTS // max(1, len(segments))
+    sweeps = max(_FEWEST_SWEEPS, min(sweeps, _MOST_SWEEPS))
     if len(segments) <= _MOST_SEGMENTS:
-        rows = _fewest_crossings(rows, above, below, segments)
-    centers = _centers(rows, spans, above, below)
+        rows = _fewest_crossings(rows, above, below, segments, sweeps)
+    centers = _centers(rows, spans, above, below, sweeps)
     first = [
         math.floor(center - span / 2 + 0.5) for center, span in zip(centers, spans, strict=True)
     ]
@@ -104,10 +108,11 @@ def _fewest_crossings(
     above: _Neighbors,
     below: _Neighbors,
     segments: Mapping[Edge, Segment],
+    sweeps: int,
 ) -> list[list[int]]:
     """Returns the best of several orders, each made from the one before by barycentres."""
     best, fewest = rows, _crossings(rows, segments)
-    for sweep in range(_SWEEPS):
+    for sweep in range(sweeps):
         if not fewest:
             break
         downward = sweep % 2 == 0
@@ -150,6 +155,7 @@ def _centers(
     spans: Sequence[int],
     above: _Neighbors,
     below: _Neighbors,
+    sweeps: int,
 ) -> list[float]:
     """Returns centers near those of neighbors that keep the order and leave room."""
     centers = [0.0] * len(spans)
@@ -158,7 +164,9 @@ def _centers(
         for vertex in row:
             centers[vertex] = left + spans[vertex] / 2
             left += spans[vertex]
-    for sweep in range(_SWEEPS):
+    still = 0  # sweeps without a change, of which one downward and one upward are enough
+    for sweep in range(sweeps):
+        moved = False
         one, other = (above, below) if sweep % 2 == 0 else (below, above)
         for row in rows if sweep % 2 == 0 else reversed(rows):
             wanted, weights = [], []
@@ -169,7 +177,11 @@ def _centers(
                 weights.append(strongest)
             placed = _apart(wanted, weights, [spans[v] for v in row])
             for vertex, center in zip(row, placed, strict=True):
+                moved = moved or abs(centers[vertex] - center) > _UNMOVED
                 centers[vertex] = center
+        still = 0 if moved else still + 1
+        if still == 2:
+            break
     return centers
 
 

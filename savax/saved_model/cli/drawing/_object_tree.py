@@ -124,13 +124,13 @@ class _Tree:
         parent = self._node_of[object_id]
         edges = [(c.local_name, c.node_id) for c in self._objects[object_id].children]
         parents = list(self._parents_for(parent, [name for name, _ in edges]))
-        taken: dict[int, set[str]] = {}
+        taken: dict[int, dict[str, int]] = {}
         for (name, child), own_parent in zip(edges, parents, strict=True):
             if not 0 <= child < len(self._objects):
                 raise CorruptSavedModelError(
                     f"{fact(name)!r} leads to object {child}, of {len(self._objects)} objects."
                 )
-            label = make_key(name, taken.setdefault(own_parent, set()))
+            label = make_key(name, taken.setdefault(own_parent, {}))
             if child in self._node_of:
                 self._add_reference(label, self._node_of[child], own_parent)
             else:

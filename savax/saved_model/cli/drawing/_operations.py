@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -138,7 +139,7 @@ class _Folding:
         )
         controls = tuple(i for i in dict.fromkeys(waits) if i not in sources and i != own)
         type_text = _type_text(node)
-        facts = tuple(self._facts(node, type_text))[:_MOST_FACTS]
+        facts = tuple(itertools.islice(self._facts(node, type_text), _MOST_FACTS))
         functions = called_functions(node)
         return Operation(
             node.name, node.op, sources, controls, weights, type_text, functions, facts

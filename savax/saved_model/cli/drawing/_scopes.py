@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from savax.saved_model.cli.drawing._operations import Operation
 
-_MOST_DEPTH = 16  # of scopes; what is deeper stays in the labels
+_MOST_DEPTH = 12  # of scopes; what is deeper stays in the labels
+_MOST_WORDS = 3  # of a name, one after the other, that make groups
 _MANY = 16  # members of a group that are grouped by the words of their names
 _TOO_MANY = 48  # members of a group that are divided into parts
 _SMALLEST_PART, _LARGEST_PART = 12, 36
@@ -94,7 +95,7 @@ def _divide(
 ) -> None:
     """Divides a group of too many members."""
     if len(scope.members) > _MANY:
-        _group_by_words(scope, "", operations, edges)
+        _group_by_words(scope, "", 1, operations, edges)
     if len(scope.members) > _TOO_MANY:
         _cut_into_parts(scope, operations, edges)
 
@@ -117,7 +118,11 @@ def _member_graph(
 
 
 def _group_by_words(
-    scope: Scope, prefix: str, operations: Sequence[Operation], edges: Sequence[tuple[int, int]]
+    scope: Scope,
+    prefix: str,
+    depth: int,
+    operations: Sequence[Operation],
+    edges: Sequence[tuple[int, int]],
 ) -> None:
     """Groups members whose names go on after a prefix with the same word, as ``conv2_block1_``.
 
@@ -153,8 +158,8 @@ def _group_by_words(
             members.append(made[word])
     scope.members = members
     for group in made.values():
-        if len(group.members) > _MANY // 2:
-            _group_by_words(group, f"{group.label}_", operations, edges)
+        if len(group.members) > _MANY // 2 and depth < _MOST_WORDS:
+            _group_by_words(group, f"{group.label}_", depth + 1, operations, edges)
         if len(group.members) > _TOO_MANY:
             _cut_into_parts(group, operations, edges)
 

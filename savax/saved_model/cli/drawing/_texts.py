@@ -17,24 +17,25 @@ _MOST_FACT_LETTERS = 160
 _MOST_ELEMENTS = 6  # of a list or constant that is written out
 
 # Widths of letters for a font of size 1, those of wide sans serif fonts.
-_NARROW, _COMMON, _CAPITAL, _WIDE = 0.36, 0.62, 0.74, 0.98
-_NARROW_LETTERS = frozenset("iljtfr.,:;'|!()[] I/\\")
-_WIDE_LETTERS = frozenset("mwMW@%→…\u00d7")
+_NARROW, _COMMON, _CAPITAL, _WIDE, _SQUARE = 0.36, 0.62, 0.74, 0.98, 1.3
+_FIRST_OF_EAST_ASIA = 0x1100
+
+
+class _Widths(dict[str, float]):
+    """Widths of letters; those that aren't ASCII are as wide as letters of their kind get."""
+
+    def __missing__(self, letter: str) -> float:
+        return _WIDE if ord(letter) < _FIRST_OF_EAST_ASIA else _SQUARE
+
+
+_WIDTHS = _Widths({chr(i): _CAPITAL if chr(i).isupper() else _COMMON for i in range(128)})
+_WIDTHS.update(dict.fromkeys("iljtfr.,:;'|!()[] I/\\", _NARROW))
+_WIDTHS.update(dict.fromkeys("mwMW@%", _WIDE))
 
 
 def text_width(text: str, size: float) -> float:
     """Returns the pixels that a text takes at most, in the fonts of the pictures."""
-    return size * sum(map(_letter_width, text))
-
-
-def _letter_width(letter: str) -> float:
-    if letter in _NARROW_LETTERS:
-        return _NARROW
-    if letter in _WIDE_LETTERS:
-        return _WIDE
-    if letter.isascii():
-        return _CAPITAL if letter.isupper() else _COMMON
-    return _WIDE if ord(letter) < 0x1100 else 1.3
+    return size * sum(map(_WIDTHS.__getitem__, text))
 
 
 def shortened(text: str, most: int = MOST_LETTERS) -> str:

@@ -21,6 +21,7 @@ _MOST_PORTS = 12  # at a border of a group; the last one is for all others
 # Columns of boxes, and of ports and bends; half of a box is a whole number of columns.
 _BOX_SPAN, _THIN_SPAN = 4, 2
 _PORT_SIZE = 6.0
+_LAST = -1  # in the place of an operation: the port for all others
 
 
 def wired_group(scope: Scope, operations: Sequence[Operation], functions: Collection[str]) -> Group:
@@ -73,7 +74,7 @@ class _Frame:
         self.links: dict[tuple[int, int, int, int, str], None] = {}
         self._entries: dict[int, int] = {}
         self._exits: dict[int, int] = {}
-        taken: set[str] = set()
+        taken: dict[str, int] = {}
         self.items: list[Item] = []
         for member in scope.members:
             key = make_key(member.label, taken)
@@ -92,11 +93,13 @@ class _Frame:
 
     def _port(self, ports: dict[int, int], source: int) -> int:
         if source not in ports:
-            if len(set(ports.values())) < _MOST_PORTS:
+            if len(ports) < _MOST_PORTS:
                 ports[source] = len(self.items)
                 self.items.append(Item("", PORT, width=_PORT_SIZE, height=_PORT_SIZE))
             else:
-                ports[source] = max(ports.values())
+                ports[source] = ports[_LAST]
+        if len(ports) == _MOST_PORTS:
+            ports[_LAST] = ports[source]
         return ports[source]
 
     def link(self, source: int, target: int, exit_: int, entry: int, kind: str) -> None:
