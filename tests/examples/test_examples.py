@@ -46,6 +46,14 @@ def test_small_example(script: Path, tmp_path: Path) -> None:
     assert (tmp_path / "made").is_dir()
 
 
+def test_the_pictures_of_the_documentation_are_those_of_the_example(tmp_path: Path) -> None:
+    run([sys.executable, str(EXAMPLES / "09_draw_a_model.py"), "made"], tmp_path)
+    for name in ("network.svg", "objects.svg"):
+        # To make them anew: python examples/09_draw_a_model.py, and copy build/drawn/*.svg.
+        made = (tmp_path / "made" / name).read_text("utf-8")
+        assert made == (ROOT / "docs" / "pictures" / name).read_text("utf-8")
+
+
 @pytest.mark.skipif(shutil.which("sh") is None, reason="there is no shell")
 def test_shell_example(tmp_path: Path) -> None:
     output = run(["sh", str(EXAMPLES / "06_inspect_with_cli.sh")], tmp_path)
