@@ -34,7 +34,10 @@ def completed(capsys: pytest.CaptureFixture[str], directory: Path, *words: str) 
     [
         (
             ("savax", ""),
-            ["checkpoint", "completion", "convert", "diff", "draw", "freeze", "run", "scan", "show"],
+            [
+                *("checkpoint", "completion", "convert", "diff", "draw", "freeze", "run", "scan"),
+                "show",
+            ],
         ),
         (("savax", "s"), ["scan", "show"]),
         (("savax", "checkpoint", ""), ["diff", "list", "show", "verify"]),
