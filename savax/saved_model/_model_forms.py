@@ -117,7 +117,7 @@ class ImageForm:
 
     def fingerprint(self, index: bytes | None) -> FingerprintDef:
         """Returns the fingerprint."""
-        return make_image_fingerprint(self._model, self._writer.graph, index)
+        return make_image_fingerprint(self._model, self._writer.graphs[0], index)
 
 
 def _without(model: SavedModel, constants: Mapping[str, Any]) -> SavedModel:

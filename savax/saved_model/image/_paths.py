@@ -7,7 +7,6 @@ from typing import TypeAlias
 Step: TypeAlias = "int | str"  # the number of a field, an index, or a key
 
 _META_GRAPHS, _GRAPH_DEF, _NODE, _ATTR, _TENSOR = 2, 2, 1, 5, 8
-GRAPH_DEF_PATH: tuple[Step, ...] = (_META_GRAPHS, 0, _GRAPH_DEF)
 TENSOR_CONTENT = 4  # of TensorProto
 
 # Fields of TensorProto that hold the elements of a dtype as they are in memory. Such fields grow
@@ -20,6 +19,15 @@ GROWING_FIELDS = {
 }
 
 
+def graph_def_path(index: int) -> tuple[Step, ...]:
+    """Returns where the graph of a MetaGraphDef is in a SavedModel.
+
+    Args:
+      index: of the MetaGraphDef.
+    """
+    return (_META_GRAPHS, index, _GRAPH_DEF)
+
+
 def constant_path(index: int) -> tuple[Step, ...]:
     """Returns where the tensor of a constant of the main graph is, from the graph on.
 
@@ -30,9 +38,10 @@ def constant_path(index: int) -> tuple[Step, ...]:
 
 
 def constant_index(path: tuple[Step, ...]) -> int | None:
-    """Returns the index of the node whose tensor a path of the whole model leads to, or None."""
-    size = len(GRAPH_DEF_PATH)
+    """Returns the index of the node of the first graph whose tensor a path leads to, or None."""
+    first = graph_def_path(0)
+    size = len(first)
     index = path[size + 1] if len(path) == size + 5 else None
     if not isinstance(index, int):
         return None
-    return index if path == (*GRAPH_DEF_PATH, *constant_path(index)) else None
+    return index if path == (*first, *constant_path(index)) else None

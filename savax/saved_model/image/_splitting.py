@@ -10,11 +10,11 @@ import numpy as np
 from savax.errors import InvalidArgumentError
 from savax.protos import ChunkedMessage, ChunkInfo, ChunkMetadata, SavedModel, canonical_bytes
 from savax.saved_model.image._paths import (
-    GRAPH_DEF_PATH,
     GROWING_FIELDS,
     TENSOR_CONTENT,
     Step,
     constant_path,
+    graph_def_path,
 )
 from savax.saved_model.image._riegeli_writer import RecordWriter
 from savax.trackable.bundle._varint import encode_varint
@@ -39,30 +39,34 @@ class ImageWriter:
     """Writes a model's records and what joins them.
 
     Attributes:
-      base: bytes of the model without its graph.
-      graph: bytes of the graph, without the content of large constants.
+      base: bytes of the model without its graphs.
+      graphs: bytes of each MetaGraphDef's graph, without the content of large constants.
 
     Args:
-      model: a model with one MetaGraphDef.
-      constants: the content of the main graph's large constants by their nodes' names; their nodes
-        have dtype and shape.
+      model: a model.
+      constants: the content of the first graph's large constants by their nodes' names; their
+        nodes have dtype and shape.
+
+    Raises:
+      InvalidArgumentError: a part of the model is too large for a record.
     """
 
     def __init__(self, model: SavedModel, constants: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        (meta_graph,) = model.meta_graphs
-        self.graph = canonical_bytes(meta_graph.graph_def)
+        self.graphs = [canonical_bytes(meta_graph.graph_def) for meta_graph in model.meta_graphs]
         rest = SavedModel(saved_model_schema_version=model.saved_model_schema_version)
-        other = rest.meta_graphs.add()
-        for field, value in meta_graph.ListFields():
-            if field.name != "graph_def":
-                _copy_field(other, field.name, value)
+        for meta_graph in model.meta_graphs:
+            other = rest.meta_graphs.add()
+            for field, value in meta_graph.ListFields():
+                if field.name != "graph_def":
+                    _copy_field(other, field.name, value)
         self.base = canonical_bytes(rest)
         self._nodes = [
             (index, constants[node.name])
-            for index, node in enumerate(meta_graph.graph_def.node)
+            for index, node in enumerate(model.meta_graphs[0].graph_def.node if constants else ())
             if node.name in constants
         ]
-        for size in (len(self.graph), *(array.nbytes for _, array in self._nodes)):
+        sizes = [len(graph) for graph in (self.base, *self.graphs)]
+        for size in (*sizes, *(array.nbytes for _, array in self._nodes)):
             if size > _MOST_RECORD_BYTES:
                 raise InvalidArgumentError(
                     f"The graph or one of its constants has {size:,} bytes; no part of a model can "
@@ -74,12 +78,14 @@ class ImageWriter:
         writer = RecordWriter(file)
         metadata = ChunkMetadata()
         metadata.version.splitter_version = _SPLITTER_VERSION
-        self._add(metadata, writer, [self.base, self.graph], ChunkInfo.MESSAGE)
+        self._add(metadata, writer, [self.base, *self.graphs], ChunkInfo.MESSAGE)
         metadata.message.chunk_index = 0
-        graph = _add_field(metadata.message, GRAPH_DEF_PATH).message
-        graph.chunk_index = 1
+        for number in range(len(self.graphs)):
+            graph = _add_field(metadata.message, graph_def_path(number)).message
+            graph.chunk_index = 1 + number
         for index, array in self._nodes:
-            self._write_constant(metadata, graph, writer, index, array)
+            first = metadata.message.chunked_fields[0].message
+            self._write_constant(metadata, first, writer, index, array)
         writer.write([metadata.SerializeToString(deterministic=True)])
 
     def _write_constant(

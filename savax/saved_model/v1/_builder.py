@@ -190,17 +190,17 @@ class SavedModelBuilder:
 
         Args:
           as_text: whether to write ``saved_model.pbtxt``, for debugging.
-          experimental_image_format: whether to write ``saved_model.cpb``, which can hold one graph.
+          experimental_image_format: whether to write ``saved_model.cpb``, which may have more than
+            2 GiB.
           experimental_image_writer_options: not implemented; only None.
 
         Returns:
           The path of the file.
 
         Raises:
-          UnsupportedOptionError: writer options are given, or the image format is asked for several
-            graphs (a RuntimeError).
-          InvalidArgumentError: both forms are asked for.
-          NotEncodableError: the graphs have more than 2 GiB.
+          UnsupportedOptionError: writer options are given.
+          InvalidArgumentError: both forms are asked for, or a graph has more than 2 GiB.
+          NotEncodableError: the graphs have more than 2 GiB together, and it is no image.
         """
         if experimental_image_writer_options is not None:
             raise UnsupportedOptionError("experimental_image_writer_options isn't implemented.")
@@ -215,11 +215,6 @@ class SavedModelBuilder:
         return self._write(SAVED_MODEL_PB, serialize(self._saved_model))
 
     def _image(self) -> bytes:
-        count = len(self._saved_model.meta_graphs)
-        if count != 1:
-            raise UnsupportedOptionError(
-                f"The image format (saved_model.cpb) holds one graph, the builder has {count}."
-            )
         image = io.BytesIO()
         ImageWriter(self._saved_model, {}).write(image)
         return image.getvalue()
