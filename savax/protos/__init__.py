@@ -12,6 +12,7 @@ from savax.protos._attr_codec import (
     decode_attr,
     encode_attr,
 )
+from savax.protos._function_library import functions_by_name
 from savax.protos._messages import (
     AssetFileDef,
     AttrValue,
@@ -191,6 +192,7 @@ __all__ = [
     "encode_shape",
     "encode_structure",
     "encode_tensor",
+    "functions_by_name",
     "parse",
     "parse_text",
     "serialize",

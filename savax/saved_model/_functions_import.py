@@ -25,6 +25,7 @@ from savax.protos import (
     StructuredValue,
     TypeSpecValue,
     decode_structure,
+    functions_by_name,
 )
 from savax.types import TensorSpec
 
@@ -53,7 +54,7 @@ class FunctionImporter:
         self, graph: GraphDef, objects: SavedObjectGraph, assets: str, owner: object = None
     ) -> None:
         self._signatures = objects.concrete_functions
-        self._definitions = {f.signature.name: f for f in graph.library.function}
+        self._definitions = functions_by_name(graph.library)
         # One library for all, so that what two functions call is planned once.
         self._library = PlanLibrary(self._definitions, assets, owner)
         self._made: dict[str, ConcreteFunction] = {}

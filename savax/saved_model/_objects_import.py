@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from savax.errors import CorruptSavedModelError, CyclicDependencyError, UnsafePathError
 from savax.function import ConcreteFunction, Function
 from savax.protos import (
+    GraphDef,
     MetaGraphDef,
     NodeDef,
     SavedObject,
@@ -74,9 +75,7 @@ class ObjectImporter:
 
     def __post_init__(self) -> None:
         self._proto: SavedObjectGraph = self.meta_graph.object_graph_def
-        self._constants: dict[str, NodeDef] = {
-            node.name: node for node in self.meta_graph.graph_def.node if node.op == "Const"
-        }
+        self._constants = _constants_by_name(self.meta_graph.graph_def)
         assets = os.path.join(self.directory.path, ASSETS_DIRECTORY)
         self._functions = FunctionImporter(
             self.meta_graph.graph_def, self._proto, assets, self.directory.copy
@@ -277,6 +276,14 @@ _REVIVERS: dict[str | None, _Reviver] = {
     "bare_concrete_function": ObjectImporter.revive_concrete,
     "function": ObjectImporter.revive_function,
 }
+
+
+def _constants_by_name(graph: GraphDef) -> dict[str, NodeDef]:
+    found: dict[str, NodeDef] = {}
+    for node in graph.node:
+        if node.op == "Const" and found.setdefault(node.name, node) is not node:
+            raise CorruptSavedModelError(f"The graph has two nodes named {node.name!r}.")
+    return found
 
 
 def _is_signature_map(saved: SavedObject) -> bool:

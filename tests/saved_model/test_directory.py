@@ -13,9 +13,15 @@ import numpy as np
 import pytest
 
 import savax as sv
-from savax.errors import PublishError, UnsupportedError, UntrackedDependencyError
+from savax.errors import (
+    MissingDependencyError,
+    PublishError,
+    UnsupportedError,
+    UntrackedDependencyError,
+)
 from savax.saved_model import _directory, contains_saved_model, load, save
 from savax.saved_model._directory import publish_directory
+from savax.trackable.bundle import _remote
 from tests.work_counter import calls_during
 
 
@@ -328,13 +334,17 @@ def test_saving_and_loading_take_linear_work(tmp_path) -> None:
     assert work(2000) < 12 * work(200)
 
 
-def test_remote_directories_are_refused_with_a_cure(tmp_path):
+def test_a_missing_package_for_a_url_is_named(tmp_path, monkeypatch):
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(_remote.importlib, "import_module", missing)
     for action in (
         lambda: save(module(), "gs://bucket/model"),
         lambda: load("gs://bucket/model"),
         lambda: contains_saved_model("gs://bucket/model"),
     ):
-        with pytest.raises(UnsupportedError, match=r"local path, found .gs://bucket/model.*fs.put"):
+        with pytest.raises(MissingDependencyError, match=r"gs://bucket/model.*savax\[remote\]"):
             action()
     save(module(), f"file://{tmp_path}/model")
     assert contains_saved_model(tmp_path / "model")

@@ -8,7 +8,7 @@ from savax.errors import CorruptSavedModelError, InvalidArgumentError, KeyNotFou
 from savax.function.graph._default_stack import get_default_graph
 from savax.function.graph._tensor_names import canonical_tensor
 from savax.function.lowering._body_lowering import rename_calls, renamed_function
-from savax.protos import GraphDef, NodeDef, parse
+from savax.protos import GraphDef, NodeDef, functions_by_name, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,7 +89,7 @@ class _Import:
     def add_functions(self) -> None:
         """Adds the library; a function whose name another one has gets a new one."""
         library = self._graph.library
-        given = {function.signature.name: function for function in self._message.library.function}
+        given = functions_by_name(self._message.library)
         for name, function in given.items():
             if name in library.functions and library.functions[name] != function:
                 self._renames[name] = library.unique_name(name)

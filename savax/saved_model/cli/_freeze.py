@@ -20,6 +20,7 @@ from savax.protos import (
     TensorInfo,
     canonical_bytes,
     encode_tensor,
+    functions_by_name,
     serialize,
 )
 from savax.saved_model._constants import INIT_OP_SIGNATURE_KEY, RESERVED_SIGNATURE_KEYS
@@ -144,7 +145,7 @@ class _Frozen:
         self._meta_graph = meta_graph
         self._nodes = {node.name: node for node in meta_graph.graph_def.node}
         library = meta_graph.graph_def.library
-        self._functions = {f.signature.name: f for f in library.function}
+        self._functions = functions_by_name(library)
         restore_op = meta_graph.saver_def.restore_op_name
         self._stored = stored_variables(meta_graph.graph_def, restore_op, self._functions)
         self.variables: dict[str, np.ndarray[Any, Any]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
@@ -12,7 +13,14 @@ import numpy as np
 import pytest
 
 import savax as sv
-from savax.errors import SavaxError
+from savax.errors import (
+    CorruptBundleError,
+    CorruptSavedModelError,
+    NotFoundError,
+    ResourceLimitError,
+    SavaxError,
+    UnsafePathError,
+)
 from savax.protos import SavedModel, parse, serialize
 from savax.saved_model import LoadOptions, load, save
 
@@ -228,6 +236,28 @@ def duplicate_functions(model: Any) -> None:
     library.add().CopyFrom(library[0])
 
 
+def different_functions(model: Any) -> None:
+    library = model.meta_graphs[0].graph_def.library.function
+    library.add().CopyFrom(library[0])
+    library[-1].node_def.add(name="another", op="NoOp")
+
+
+def duplicate_constants(model: Any) -> None:
+    nodes = model.meta_graphs[0].graph_def.node
+    nodes.add().CopyFrom(next(node for node in nodes if node.op == "Const"))
+
+
+def string_constant(model: Any) -> None:
+    """Makes a constant one string that stands for 2**40 of them."""
+    for node_def in model.meta_graphs[0].graph_def.node:
+        if node_def.name == node(model, "constant").constant.operation:
+            tensor = node_def.attr["value"].tensor
+            tensor.Clear()
+            tensor.dtype = 7
+            tensor.string_val.append(b"x" * 1000)
+            tensor.tensor_shape.dim.add(size=2**40)
+
+
 def duplicate_nodes(model: Any) -> None:
     for function in model.meta_graphs[0].graph_def.library.function:
         function.node_def.add().CopyFrom(function.node_def[0])
@@ -289,7 +319,10 @@ EDITS = {
     "long_chain": long_chain,
     "calls_itself": calls_itself,
     "cyclic_nodes": cyclic_nodes,
+    "different_functions": different_functions,
+    "duplicate_constants": duplicate_constants,
     "duplicate_functions": duplicate_functions,
+    "string_constant": string_constant,
     "duplicate_nodes": duplicate_nodes,
     "signature_is_a_variable": signature_is_a_variable,
     **{
@@ -303,13 +336,86 @@ EDITS = {
 }
 
 
-@pytest.mark.parametrize("name", EDITS)
-def test_edited_graphs(name, directory, tmp_path) -> None:
+def edited(name: str, directory: Path, tmp_path: Path) -> Path:
+    """Returns a copy of the model that was edited in one of the ways above."""
     model = parse(SavedModel, (directory / "saved_model.pb").read_bytes(), "")
     EDITS[name](model)
     copy = shutil.copytree(directory, tmp_path / "copy")
     (copy / "fingerprint.pb").unlink()
     (copy / "saved_model.pb").write_bytes(serialize(model))
+    return copy
+
+
+# What must be refused, by which error, and whether that is when the function is called.
+REFUSED: dict[str, tuple[type[SavaxError], bool]] = {
+    **{f"asset_{i}": (UnsafePathError, False) for i in range(7)},
+    "asset_index": (CorruptSavedModelError, False),
+    "calls_itself": (CorruptSavedModelError, True),
+    "child_huge": (CorruptSavedModelError, False),
+    "child_negative": (CorruptSavedModelError, False),
+    "cyclic_nodes": (CorruptSavedModelError, True),
+    "deep_signature": (CorruptSavedModelError, False),
+    "different_functions": (CorruptSavedModelError, False),
+    "duplicate_constants": (CorruptSavedModelError, False),
+    "duplicate_nodes": (CorruptSavedModelError, True),
+    "huge_constant": (ResourceLimitError, False),
+    "list_gap": (CorruptSavedModelError, False),
+    "slot_huge": (CorruptSavedModelError, False),
+    "string_constant": (ResourceLimitError, False),
+    "two_names": (CorruptSavedModelError, False),
+    "variable_huge": (CorruptSavedModelError, False),
+    "variable_negative": (CorruptSavedModelError, False),
+    "variable_rank": (CorruptSavedModelError, False),
+}
+MOST_BYTES = 200 << 20
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_hostile_is_refused(name, directory, tmp_path) -> None:
+    error, when_called = REFUSED[name]
+    copy = edited(name, directory, tmp_path)
+    tracemalloc.start()
+    start = time.process_time()
+    try:
+        if when_called:
+            loaded = load(copy)
+            with pytest.raises(error):
+                loaded.f(np.ones(3, np.float32))
+        else:
+            with pytest.raises(error):
+                load(copy)
+        assert tracemalloc.get_traced_memory()[1] < MOST_BYTES
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - start < 20
+
+
+HALVES = {
+    "nothing": (set(), NotFoundError),
+    "no proto": ({"variables", "assets", "fingerprint.pb"}, NotFoundError),
+    "no variables": ({"saved_model.pb", "assets", "fingerprint.pb"}, NotFoundError),
+    "no index": ({"saved_model.pb", "variables/variables.data-00000-of-00001"}, NotFoundError),
+    "no data": ({"saved_model.pb", "variables/variables.index"}, CorruptBundleError),
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_half_written_directories(name, directory, tmp_path) -> None:
+    kept, error = HALVES[name]
+    half = tmp_path / "half"
+    (half / "variables").mkdir(parents=True)
+    for entry in kept:
+        if (directory / entry).is_dir():
+            shutil.copytree(directory / entry, half / entry, dirs_exist_ok=True)
+        else:
+            shutil.copy(directory / entry, half / entry)
+    with pytest.raises(error):
+        load(half)
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_edited_graphs(name, directory, tmp_path) -> None:
+    copy = edited(name, directory, tmp_path)
     start = time.process_time()
     for skip in (False, True):
         try:
@@ -341,7 +447,7 @@ def test_links_that_leave_the_directory(link, directory, tmp_path) -> None:
     elsewhere = tmp_path / "elsewhere"
     os.rename(copy / link, elsewhere)
     os.symlink(elsewhere, copy / link)
-    with pytest.raises(SavaxError):
+    with pytest.raises(UnsafePathError):
         load(copy)
 
 
