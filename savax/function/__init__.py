@@ -31,6 +31,7 @@ from savax.function._composites import (
 from savax.function._concrete import Body, ConcreteFunction
 from savax.function._custom_ops import register_op
 from savax.function._execution import TracedExecution
+from savax.function._freezing import FrozenBody, freeze
 from savax.function._function_spec import FunctionSpec
 from savax.function._gradients import grad, value_and_grad
 from savax.function._op_schemas import stripped_op_list
@@ -58,6 +59,7 @@ __all__ = [
     "Capture",
     "CapturedTensor",
     "ConcreteFunction",
+    "FrozenBody",
     "Function",
     "FunctionLibrary",
     "FunctionSpec",
@@ -78,6 +80,7 @@ __all__ = [
     "TracedExecution",
     "as_jax",
     "export_composites",
+    "freeze",
     "function",
     "grad",
     "gradient_type_of",

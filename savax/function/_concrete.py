@@ -47,6 +47,10 @@ class Body(Protocol):
         """
         ...
 
+    def frozen(self) -> Body:
+        """Returns a body in whose compiled programs the captures' present values are constants."""
+        ...
+
     def segments(self) -> list[Segment]:
         """Returns the parts in which a call runs."""
         ...

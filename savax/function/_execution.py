@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -30,17 +32,24 @@ _WIDE_ITEM_BYTES = 8
 
 
 class _Program:
-    """A trace at known shapes, compiled when it is first run."""
+    """A trace at known shapes, compiled when it is first run.
 
-    def __init__(self, body: TracedBody) -> None:
+    Args:
+      body: the trace.
+      fixed: values that its captures have once and for all, or None.
+    """
+
+    def __init__(self, body: TracedBody, fixed: Sequence[Any] | None = None) -> None:
         self._captures = body.captures
         self._written = body.written
         self._num_outputs = len(body.out_specs)
         self._names = body.arg_names
         self._dtypes = tuple(aval.dtype for aval in body.jaxpr.in_avals)[len(body.captures) :]
         self._reads_stored = not any(_may_be_narrowed(c) for c in body.captures)
-        run: Callable[..., Sequence[Any]] = jax.jit(jax.extend.core.jaxpr_as_fun(body.jaxpr))
-        self._jitted = run
+        run: Callable[..., Sequence[Any]] = jax.extend.core.jaxpr_as_fun(body.jaxpr)
+        if fixed is not None:
+            self._captures, run = (), functools.partial(run, *fixed)
+        self._jitted: Callable[..., Sequence[Any]] = jax.jit(run)
         self._lock = threading.Lock()
 
     def __call__(self, arguments: Sequence[Any]) -> Sequence[Any]:
@@ -114,6 +123,7 @@ class TracedExecution:
         self.created = found.created
         self._programs: dict[Any, _Program] = {}
         self._lock = threading.RLock()
+        self._fixed: dict[int, Any] | None = None
         self._only: _Program | None = None
         self._is_hosted = runs_on_host(self.traced)
         self._hosted: LoadedBody | None = None
@@ -143,9 +153,36 @@ class TracedExecution:
             with self._lock:
                 program = self._programs.get(shapes)
                 if program is None:
-                    program = _Program(concrete_trace(self._function, shapes, self.traced))
+                    body = concrete_trace(self._function, shapes, self.traced)
+                    program = _Program(body, self._fixed_values(body))
                     self._programs[shapes] = program
         return program(flat_arguments)
+
+    def frozen(self) -> TracedExecution | LoadedBody:
+        """Returns what runs the trace with the captures' present values as constants.
+
+        Raises:
+          VariableWriteError: the function assigns Variables.
+        """
+        if self._is_hosted:
+            return self._hosted_body().frozen()
+        captures = self.traced.captures
+        if self.traced.written:
+            names = ", ".join(repr(getattr(captures[i], "name", "")) for i in self.traced.written)
+            raise VariableWriteError(f"The function can't be frozen: it assigns {names}.")
+        other = copy.copy(self)
+        other._fixed = {id(capture): settled_value(capture) for capture in captures}
+        other._programs, other._lock = {}, threading.RLock()
+        if self._only is not None and isinstance(self.traced, TracedBody):
+            other._only = _Program(self.traced, other._fixed_values(self.traced))
+        return other
+
+    def _fixed_values(self, body: TracedBody) -> list[Any] | None:
+        if self._fixed is None:
+            return None
+        return [
+            self._fixed[id(c)] if id(c) in self._fixed else settled_value(c) for c in body.captures
+        ]
 
     def segments(self) -> list[Segment]:
         """Returns the parts in which a call runs; without strings or tables it is one."""

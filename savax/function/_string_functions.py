@@ -9,7 +9,7 @@ import numpy as np
 from savax.errors import InvalidArgumentError, ShapeMismatchError
 from savax.function._arrays import is_tracer
 from savax.function._host_ops import STRING, Operand, Result, run_op
-from savax.trackable import host_array
+from savax.trackable import Variable, host_array
 from savax.types import DType, as_dtype
 
 if TYPE_CHECKING:
@@ -324,6 +324,8 @@ def text(value: Any) -> Operand:
 
 
 def _array(value: Any) -> Any:
+    if isinstance(value, Variable):
+        value = value.value
     if is_tracer(value) or isinstance(value, np.ndarray):
         return value
     if hasattr(value, "dtype") and hasattr(value, "shape"):

@@ -11,6 +11,7 @@ from savax.errors import UnsupportedError
 from savax.function import (
     GRADIENT_ATTR,
     ConcreteFunction,
+    FrozenBody,
     FunctionLibrary,
     GradientFunction,
     LoadedBody,
@@ -72,6 +73,12 @@ def export_functions(
       UnsupportedPrimitiveError: some primitives have no lowering; the message has all of them.
     """
     ordered = _inner_first(concretes)
+    frozen = [repr(c.name) for c in ordered if isinstance(c.body, FrozenBody)]
+    if frozen:
+        raise UnsupportedError(
+            f"The functions {', '.join(frozen)} are frozen, and can't be saved. Save the functions "
+            "that they were made from; `savax freeze` then writes a model with constants."
+        )
     loaded = [c for c in ordered if isinstance(c.body, LoadedBody)]
     library = FunctionLibrary(_first_free_number(loaded), custom_gradients=custom_gradients)
     library.sources = {} if with_sources else None

@@ -17,6 +17,7 @@ from savax.function import (
     Function,
     FunctionSpec,
     Segment,
+    freeze,
     unique_names,
 )
 from savax.saved_model._constants import (
@@ -92,6 +93,10 @@ class SignatureBody:
         """Computes the signature's outputs in the order of their keys."""
         outputs = self.inner.body.run([flat_arguments[i] for i in self.order])
         return [outputs[i] for i in self.results]
+
+    def frozen(self) -> SignatureBody:
+        """Returns the body of a signature of the frozen concrete function."""
+        return SignatureBody(freeze(self.inner), self.order, self.results)
 
     def segments(self) -> list[Segment]:
         """Returns the parts in which the concrete function runs."""

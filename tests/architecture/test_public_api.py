@@ -79,6 +79,7 @@ PUBLIC_NAMES = [
     "float8_e4m3fnuz",
     "float8_e5m2",
     "float8_e5m2fnuz",
+    "freeze",
     "function",
     "grad",
     "half",

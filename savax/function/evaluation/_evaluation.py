@@ -51,6 +51,7 @@ class LoadedBody:
       library: the model's functions; LoadedBodies of one model share a ``PlanLibrary``, so that
         each function is planned once.
       captures: what the function's last arguments are bound to, in their order.
+      is_frozen: whether Variables keep the values that they have at the first call.
     """
 
     def __init__(
@@ -58,10 +59,13 @@ class LoadedBody:
         function_name: str,
         library: Mapping[str, FunctionDef] | PlanLibrary,
         captures: Sequence[Trackable],
+        *,
+        is_frozen: bool = False,
     ) -> None:
         self.function_name = function_name
         self.captures: tuple[Trackable, ...] = tuple(captures)
         self._library = library if isinstance(library, PlanLibrary) else PlanLibrary(library)
+        self._is_frozen = is_frozen
         self._program: _Program | None = None
 
     @property
@@ -92,6 +96,17 @@ class LoadedBody:
         program = self._program or self._bound_program()
         return program(flat_arguments)
 
+    def frozen(self) -> LoadedBody:
+        """Returns a body in whose compiled programs the Variables' present values are constants.
+
+        Raises:
+          UnsupportedOpError: ops of the function can't be evaluated.
+          VariableWriteError: the function assigns Variables.
+        """
+        body = LoadedBody(self.function_name, self._library, self.captures, is_frozen=True)
+        body._bound_program()
+        return body
+
     def segments(self) -> list[Segment]:
         """Returns the parts in which calls outside of JAX's transformations run.
 
@@ -111,7 +126,10 @@ class LoadedBody:
         program = self._program
         if program is None:
             plan = self._library.runnable_plan(self.function_name)
-            program = self._program = _Program(plan, self._library, self.captures)
+            program = _Program(plan, self._library, self.captures)
+            if self._is_frozen:
+                program.freeze()
+            self._program = program
         return program
 
 
@@ -144,7 +162,7 @@ class _Program:
             self._bind_random_state(name)
         for name in sorted(access for access in plan.effects.reads if isinstance(access, str)):
             self._bind_gradient_capture(name, captures)
-        self._num_values = len(self._reads)
+        self._fixed: dict[ResourceHandle, Any] = {}
         self._large = [
             device_array(array) if isinstance(array, np.ndarray) else array
             for _, array in self._arrays
@@ -157,6 +175,21 @@ class _Program:
         # Whether running it is the same thing inside a trace and outside.
         self._is_plain = not (needs_host or plan.uses_64_bit or self._writes)
         self._scopes: dict[Any, tuple[ClosedJaxpr, Any]] = {}
+
+    def freeze(self) -> None:
+        """Makes the Variables' present values constants.
+
+        Raises:
+          VariableWriteError: the function assigns Variables.
+        """
+        if self._writes:
+            names = ", ".join(repr(variable.name) for variable, _ in self._writes)
+            raise VariableWriteError(
+                f"The function {self._plan.name!r} can't be frozen: it assigns {names}."
+            )
+        values = [variable._stored_value() for variable in self._reads]
+        self._fixed = dict(zip(self._read_handles, values, strict=True))
+        self._reads, self._read_handles = [], []
 
     def _bind(self, position: int, capture: Trackable) -> None:
         index = self._num_args + position
@@ -330,14 +363,15 @@ class _Program:
     def _compute(self, *operands: Any, runner: SegmentRunner | None = None) -> _Results:
         """Walks the plan on values of Variables, large constants and arguments, in this order."""
         self._num_traces += runner is None
-        values = operands[: self._num_values]
-        arrays = operands[self._num_values : self._num_values + len(self._arrays)]
-        arguments = operands[self._num_values + len(self._arrays) :]
+        values = operands[: len(self._reads)]
+        arrays = operands[len(self._reads) : len(self._reads) + len(self._arrays)]
+        arguments = operands[len(self._reads) + len(self._arrays) :]
         bound = list(self._bound)
         for (position, _), array in zip(self._arrays, arrays, strict=True):
             bound[position] = array
         store = Store(
-            {
+            self._fixed
+            | {
                 handle: _cast(value, variable.dtype.numpy_dtype)
                 for handle, variable, value in zip(
                     self._read_handles, self._reads, values, strict=True
