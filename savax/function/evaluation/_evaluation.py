@@ -17,13 +17,14 @@ from savax.errors import (
     VariableWriteError,
 )
 from savax.function._arrays import device_array
+from savax.function.evaluation._bound_captures import BoundCaptures
 from savax.function.evaluation._carry import can_be_array
 from savax.function.evaluation._plan import Plan, PlanLibrary
 from savax.function.evaluation._plan_values import NeedsValue, ResourceHandle, array_value
 from savax.function.evaluation._segments import Segment, SegmentRunner
 from savax.function.evaluation._walk import Store, Walk
 from savax.function.evaluation._x64 import concrete_64, in_trace, trace_x64, x64_call, x64_enabled
-from savax.trackable import Asset, Constant, Trackable, Variable, current_frame, host_array
+from savax.trackable import Trackable, current_frame, host_array
 from savax.types import DType, as_dtype, same_kind
 
 if TYPE_CHECKING:
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
     from savax.function.evaluation._registered_gradients import RegisteredGradients
     from savax.protos import FunctionDef
-
-# Larger captured constants are arguments of the compiled program, not parts of it.
-_MAX_BAKED_SIZE = 4096
 
 # In a concrete run, integer arguments up to this size are taken for sizes and indices.
 _MAX_KNOWN_SIZE = 64
@@ -149,98 +147,24 @@ class _Program:
         self._strings = [
             i for i, d in enumerate(plan.arg_dtypes[: self._num_args]) if d.name == "string"
         ]
-        self._bound: list[Any] = [None] * len(captures)
-        self._arrays: list[tuple[int, Any]] = []  # large constants, by position among captures
-        self._reads: list[Variable] = []
-        self._read_handles: list[ResourceHandle] = []
-        self._writes: list[tuple[Variable, ResourceHandle]] = []
-        for position, capture in enumerate(captures):
-            self._bind(position, capture)
-        self._shared: dict[str, ResourceHandle] = {}
-        self._gradient_reads: list[tuple[Variable, ResourceHandle]] = []
-        for name in sorted(access for access in plan.effects.writes if isinstance(access, str)):
-            self._bind_random_state(name)
-        for name in sorted(access for access in plan.effects.reads if isinstance(access, str)):
-            self._bind_gradient_capture(name, captures)
-        self._fixed: dict[ResourceHandle, Any] = {}
+        self._state = BoundCaptures(plan, library, captures)
+        # Larger constants are arguments, not parts of the compiled program.
         self._large = [
             device_array(array) if isinstance(array, np.ndarray) else array
-            for _, array in self._arrays
+            for _, array in self._state.arrays
         ]
         self._num_traces = 0
         self._jitted = jax.jit(self._compute)
         self._runner = SegmentRunner(library)
-        needs_host = plan.needs_host or any(v.dtype.name == "string" for v in self._reads)
+        needs_host = plan.needs_host or any(v.dtype.name == "string" for v in self._state.reads)
         self._needs_values = needs_host
         # Whether running it is the same thing inside a trace and outside.
-        self._is_plain = not (needs_host or plan.uses_64_bit or self._writes)
+        self._is_plain = not (needs_host or plan.uses_64_bit or self._state.writes)
         self._scopes: dict[Any, tuple[ClosedJaxpr, Any]] = {}
 
     def freeze(self) -> None:
-        """Makes the Variables' present values constants.
-
-        Raises:
-          VariableWriteError: the function assigns Variables.
-        """
-        if self._writes:
-            names = ", ".join(repr(variable.name) for variable, _ in self._writes)
-            raise VariableWriteError(
-                f"The function {self._plan.name!r} can't be frozen: it assigns {names}."
-            )
-        values = [variable._stored_value() for variable in self._reads]
-        self._fixed = dict(zip(self._read_handles, values, strict=True))
-        self._reads, self._read_handles = [], []
-
-    def _bind(self, position: int, capture: Trackable) -> None:
-        index = self._num_args + position
-        effects = self._plan.effects
-        if isinstance(capture, Variable):
-            handle = ResourceHandle(capture.name, capture.dtype, capture.shape)
-            self._bound[position] = handle
-            if index in effects.reads or index in effects.writes:
-                self._reads.append(capture)
-                self._read_handles.append(handle)
-            if index in effects.writes:
-                self._writes.append((capture, handle))
-        elif isinstance(capture, Constant):
-            if index not in effects.used:
-                return
-            if capture.array.size > _MAX_BAKED_SIZE and capture.array.dtype != object:
-                self._arrays.append((position, capture.array))
-            else:
-                self._bound[position] = np.asarray(capture.array)
-        elif isinstance(capture, Asset):
-            self._bound[position] = np.asarray(capture)
-        else:
-            self._bound[position] = ResourceHandle(type(capture).__name__, obj=capture)
-
-    def _bind_random_state(self, name: str) -> None:
-        variable = self._library.random_variable(name)
-        if variable is None:
-            return
-        handle = ResourceHandle(name, variable.dtype, variable.shape)
-        self._shared[name] = handle
-        self._reads.append(variable)
-        self._read_handles.append(handle)
-        self._writes.append((variable, handle))
-
-    def _bind_gradient_capture(self, name: str, captures: tuple[Trackable, ...]) -> None:
-        """Binds a Variable that a custom gradient reads; often the function captures it too."""
-        variable = self._library.gradients.variable(name)
-        if variable is None:
-            return
-        for capture, bound in zip(captures, self._bound, strict=True):
-            if capture is variable:
-                self._shared[name] = bound
-        if name not in self._shared:
-            same = next((h for v, h in self._gradient_reads if v is variable), None)
-            handle = same or ResourceHandle(variable.name, variable.dtype, variable.shape)
-            self._shared[name] = handle
-            self._gradient_reads.append((variable, handle))
-        handle = self._shared[name]
-        if handle not in self._read_handles:
-            self._reads.append(variable)
-            self._read_handles.append(handle)
+        """Makes the Variables' present values constants; see ``BoundCaptures.freeze``."""
+        self._state.freeze()
 
     def __call__(self, flat_arguments: Sequence[Any]) -> list[Any]:
         dtypes = self._dtypes
@@ -262,13 +186,13 @@ class _Program:
             except NeedsValue:
                 self._is_plain = False
         run = self._run_traced if in_trace() else self._run
-        if not self._writes:
+        if not self._state.writes:
             return run(arguments)[0]
         if current_frame() is None and run == self._run_traced:
             raise self._write_error()
         with self._library.write_lock:
             outputs, values = run(arguments)
-            for (variable, _), value in zip(self._writes, values, strict=True):
+            for (variable, _), value in zip(self._state.writes, values, strict=True):
                 variable.assign(value)
         return outputs
 
@@ -290,9 +214,9 @@ class _Program:
     def _operands(self, arguments: list[Any]) -> list[Any]:
         frame = current_frame()
         if frame is None:
-            values = [variable._stored_value() for variable in self._reads]
+            values = [variable._stored_value() for variable in self._state.reads]
         else:
-            values = [frame.read(variable) for variable in self._reads]
+            values = [frame.read(variable) for variable in self._state.reads]
         return [*values, *self._large, *arguments]
 
     def _run(self, arguments: list[Any]) -> _Results:
@@ -363,31 +287,31 @@ class _Program:
     def _compute(self, *operands: Any, runner: SegmentRunner | None = None) -> _Results:
         """Walks the plan on values of Variables, large constants and arguments, in this order."""
         self._num_traces += runner is None
-        values = operands[: len(self._reads)]
-        arrays = operands[len(self._reads) : len(self._reads) + len(self._arrays)]
-        arguments = operands[len(self._reads) + len(self._arrays) :]
-        bound = list(self._bound)
-        for (position, _), array in zip(self._arrays, arrays, strict=True):
+        values = operands[: len(self._state.reads)]
+        arrays = operands[len(self._state.reads) : len(self._state.reads) + len(self._state.arrays)]
+        arguments = operands[len(self._state.reads) + len(self._state.arrays) :]
+        bound = list(self._state.bound)
+        for (position, _), array in zip(self._state.arrays, arrays, strict=True):
             bound[position] = array
         store = Store(
-            self._fixed
+            self._state.fixed
             | {
                 handle: _cast(value, variable.dtype.numpy_dtype)
                 for handle, variable, value in zip(
-                    self._read_handles, self._reads, values, strict=True
+                    self._state.read_handles, self._state.reads, values, strict=True
                 )
                 if value is not None
             }
         )
-        walk = Walk(self._library, store, self._shared, runner)
+        walk = Walk(self._library, store, self._state.shared, runner)
         cast = [_cast(x, dtype) for x, dtype in zip(arguments, self._dtypes, strict=True)]
         outputs = walk.run(self._plan, [*cast, *bound])
         return [array_value(value) for value in outputs], [
-            store.values[handle] for _, handle in self._writes
+            store.values[handle] for _, handle in self._state.writes
         ]
 
     def _write_error(self) -> VariableWriteError:
-        names = ", ".join(repr(variable.name) for variable, _ in self._writes)
+        names = ", ".join(repr(variable.name) for variable, _ in self._state.writes)
         return VariableWriteError(
             f"The loaded function {self._plan.name!r} assigns {names}, which can't take effect "
             "under jax.jit, jax.grad or another transformation of JAX outside savax. Call it "

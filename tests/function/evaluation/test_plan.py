@@ -165,6 +165,7 @@ def test_all_unsupported_ops_are_in_one_error():
         "2 TensorFlow ops in function 'f' have no evaluation rule:",
         "  NoSuchOp  (2 nodes, first 'n1')",
         "  OtherOp  (1 node, 'm' in 'g')",
+        "savax.register_op registers a function that computes an op.",
     ]
 
 
