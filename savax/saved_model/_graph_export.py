@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from savax.errors import NotEncodableError
 from savax.function import ConcreteFunction, GraphWriter
 from savax.protos import (
     GraphDef,
@@ -37,7 +38,7 @@ from savax.trackable import (
     Variable,
     host_array,
 )
-from savax.types import DType, Shape, as_dtype
+from savax.types import DType, Shape, TensorSpec, as_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from savax.saved_model._functions_export import ExportedFunctions
     from savax.saved_model._signatures import SignatureMap
     from savax.saved_model._tables_export import GraphTables
-    from savax.types import TensorSpec
 
 _NO_NODE_NAME_START = re.compile(r"^[^A-Za-z0-9.]+")
 _NO_NODE_NAME = re.compile(r"[^A-Za-z0-9_.-]")
@@ -198,7 +198,7 @@ class MainGraph:
         shapes = {"_output_shapes": [spec.shape for spec in concrete.outputs]}
         called = functions.definition_of(concrete)
         call = add_call(self.writer, called, [*inputs, *captures], shapes)
-        for index, (name, spec) in enumerate(_outputs_by_key(concrete)):
+        for index, (name, spec) in enumerate(_outputs_by_key(key, concrete)):
             info = tensor_info(call, index, spec.dtype, spec.shape)
             definition.outputs[name].CopyFrom(info)
         return definition
@@ -325,6 +325,18 @@ def _node_name(name: str) -> str:
     return _NO_NODE_NAME.sub("_", _NO_NODE_NAME_START.sub("", name)) or "input"
 
 
-def _outputs_by_key(concrete: ConcreteFunction) -> list[tuple[str, Any]]:
+def _outputs_by_key(key: str, concrete: ConcreteFunction) -> list[tuple[str, TensorSpec]]:
+    """Returns the outputs of a signature in their order.
+
+    Raises:
+      NotEncodableError: one is a composite, as that of a loaded model may be.
+    """
     outputs: Mapping[str, Any] = concrete.structured_outputs
-    return [(key, outputs[key]) for key in sorted(outputs)]
+    wrong = [name for name in sorted(outputs) if not isinstance(outputs[name], TensorSpec)]
+    if wrong:
+        raise NotEncodableError(
+            f"The signature {key!r} of the loaded model returns sparse or ragged tensors "
+            f"({', '.join(map(repr, wrong))}), which savax doesn't write. Choose others by "
+            "`signatures=`, or pass `signatures={}`."
+        )
+    return [(name, outputs[name]) for name in sorted(outputs)]

@@ -9,7 +9,7 @@ import pytest
 
 import savax
 from savax.compat import v1
-from savax.errors import CorruptSavedModelError, InvalidArgumentError
+from savax.errors import CorruptSavedModelError, InvalidArgumentError, NotEncodableError
 from savax.protos import TensorInfo, TypeSpecProto
 
 tf = pytest.importorskip("tensorflow")
@@ -120,6 +120,17 @@ def test_models_run_in_both(write, tmp_path) -> None:
             np.testing.assert_array_equal(value.values, -np.asarray(fed))
         ragged = session.run([tensors["out_r"]], {tensors["in_r"]: ROWS})[0]
         np.testing.assert_array_equal(ragged.flat_values, [-1, -2, -3])
+
+
+def test_signatures_with_composite_results_are_not_saved_again(tmp_path) -> None:
+    write_savax_model(str(tmp_path / "model"))
+    loaded = savax.saved_model.load(tmp_path / "model")
+    with pytest.raises(NotEncodableError, match="'r', 's'"):
+        savax.saved_model.save(loaded, tmp_path / "again")
+    negative = loaded.prune("values:0", {"y": "negative:0"})
+    savax.saved_model.save(loaded, tmp_path / "again", signatures=negative)
+    again = tf.saved_model.load(str(tmp_path / "again")).signatures["serving_default"]
+    assert again(tf.constant([1.0, 2.0]))["y"].numpy().tolist() == [-1, -2]
 
 
 def test_what_is_no_composite_is_refused() -> None:
