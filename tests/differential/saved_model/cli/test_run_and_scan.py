@@ -9,6 +9,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -72,17 +73,32 @@ def save_graph(path: str) -> None:
         )
 
 
+def save_our_graph(path: str) -> None:
+    """Saves a model of version 1 of savax's, with a variable and a loop."""
+    v1 = sx.compat.v1
+    with v1.Session(graph=v1.Graph()) as session:
+        x = v1.placeholder("float32", [None, 4], name="x")
+        n = v1.placeholder("int64", [None], name="n")
+        w = v1.get_variable("w", initializer=KERNEL)
+        y = session.graph.add(
+            lambda x, w: jax.lax.fori_loop(0, 3, lambda i, s: s + x @ w, x @ w), x, w
+        )
+        session.run(v1.global_variables_initializer())
+        v1.saved_model.simple_save(session, path, {"x": x, "n": n}, {"y": y, "n plus": n * 2})
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("models")
     (folder / "words.txt").write_text("a\nü\n")
-    paths = {name: str(folder / name) for name in ("theirs", "ours", "graph")}
+    paths = {name: str(folder / name) for name in ("theirs", "ours", "graph", "our_graph")}
     their_model = TheirModel(str(folder / "words.txt"))
     signatures = {"serving_default": their_model.numbers, "ids": their_model.ids}
     tf.saved_model.save(their_model, paths["theirs"], signatures=signatures)
     our_model = OurModel()
     sx.saved_model.save(our_model, paths["ours"], signatures=our_model.numbers)
     save_graph(paths["graph"])
+    save_our_graph(paths["our_graph"])
     return paths
 
 
@@ -100,7 +116,7 @@ def our_outputs(out: Path, path: str, key: str, *options: str) -> dict[str, np.n
     return {file.stem: np.load(file) for file in sorted(out.iterdir())}
 
 
-@pytest.mark.parametrize("kind", ["theirs", "ours", "graph"])
+@pytest.mark.parametrize("kind", ["theirs", "ours", "graph", "our_graph"])
 def test_the_same_inputs_give_the_same_files(
     models: dict[str, str], tmp_path: Path, kind: str
 ) -> None:
@@ -138,7 +154,7 @@ def test_examples_are_the_same_bytes(models: dict[str, str], tmp_path: Path) -> 
     assert parse(ours["words"].tolist()[0]) == parse(theirs["words"].tolist()[0])
 
 
-@pytest.mark.parametrize("kind", ["theirs", "ours", "graph"])
+@pytest.mark.parametrize("kind", ["theirs", "ours", "graph", "our_graph"])
 @pytest.mark.parametrize("ops", ["WriteFile,ReadFile,PrintV2", "MatMul,SaveV2,LookupTableFindV2"])
 def test_asked_for_ops_are_those_that_their_scan_finds(
     models: dict[str, str], kind: str, ops: str
@@ -155,7 +171,7 @@ def test_asked_for_ops_are_those_that_their_scan_finds(
     assert {finding.op for finding in graph.dangers} == theirs
 
 
-@pytest.mark.parametrize("kind", ["theirs", "ours", "graph"])
+@pytest.mark.parametrize("kind", ["theirs", "ours", "graph", "our_graph"])
 def test_ordinary_models_are_clean_and_run(
     models: dict[str, str], kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
+import savax
 from savax.saved_model.cli._render import render_text
-from savax.saved_model.cli._show import ModelReport, collect_model
+from savax.saved_model.cli._show import GraphReport, ModelReport, collect_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +66,12 @@ def theirs(report: ModelReport) -> str:
 
 def test_tags_signatures_and_tensors_are_the_same(report: ModelReport, theirs: str) -> None:
     (graph,) = report.graphs
-    assert re.search(r"tag-set: '(\w+)'", theirs).group(1) == ",".join(graph.tags)
+    check_graph(graph, theirs)
+
+
+def check_graph(graph: GraphReport, theirs: str) -> None:
+    """Compares a graph's tags, signatures and tensors with what their tool printed."""
+    assert re.search(r"tag-set: '([\w, ]+)'", theirs).group(1) == ", ".join(graph.tags)
     keys = re.findall(r"signature_def\['(\w+)'\]", theirs)
     assert [k for k in keys if k != "__saved_model_init_op"] == [s.key for s in graph.signatures]
     tensors = re.findall(
@@ -74,6 +83,7 @@ def test_tags_signatures_and_tensors_are_the_same(report: ModelReport, theirs: s
         for signature in graph.signatures
         for t in (*signature.inputs, *signature.outputs)
     ]
+    assert ours
     names = {"FLOAT": "float32", "INT64": "int64", "STRING": "string"}
     expected = [
         (name, names[dtype], as_shape(shape), tensor)
@@ -118,6 +128,47 @@ def test_objects_are_named_by_their_kind(report: ModelReport) -> None:
         "(x: float32[None], flag: True) -> float32[None]",
     ):
         assert line in text
+
+
+def write_graphs(names: Any, graph: Any, directory: str) -> None:
+    """Writes a model of version 1 with two graphs, by the names of one side."""
+    builder = names.saved_model.Builder(directory)
+    for tags in (["serve"], ["gpu", "train"]):
+        with names.Session(graph=graph()) as session:
+            x = names.placeholder("float32", [None, len(tags)], name="x")
+            w = names.get_variable("w", initializer=np.ones((2, 3), np.float32))
+            doubled = x + x
+            session.run(names.global_variables_initializer())
+            sm = names.saved_model
+            signatures = {
+                "serving_default": sm.predict_signature_def({"x": x}, {"y": doubled, "w": w + 1.0}),
+                "again": sm.build_signature_def({"x": sm.build_tensor_info(x)}, {}, "other"),
+            }
+            if tags == ["serve"]:
+                builder.add_meta_graph_and_variables(session, tags, signatures)
+            else:
+                builder.add_meta_graph(tags, signatures)
+    builder.save()
+
+
+@pytest.mark.parametrize("side", ["tensorflow", "savax"])
+def test_graphs_of_version_1_are_shown_as_by_their_tool(side: str, tmp_path: Path) -> None:
+    from tensorflow.python.tools import saved_model_cli
+
+    path = str(tmp_path / "model")
+    if side == "tensorflow":
+        write_graphs(tf.compat.v1, tf.Graph, path)
+    else:
+        write_graphs(savax.compat.v1, savax.Graph, path)
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        saved_model_cli._show_all(path)
+    parts = output.getvalue().split("MetaGraphDef with ")[1:]
+    report = collect_model(path)
+    assert len(parts) == len(report.graphs) == 2
+    for graph, text in zip(sorted(report.graphs, key=lambda g: g.tags), parts, strict=True):
+        check_graph(graph, text)
+        methods = re.findall(r"Method name is: (.*)", text)
+        assert methods == [signature.method_name for signature in graph.signatures]
 
 
 def test_model_of_tensorflow_1(tmp_path: Path) -> None:

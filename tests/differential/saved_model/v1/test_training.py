@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from savax.compat import v1
+from savax.errors import UnsupportedOpError
 
 tf = pytest.importorskip("tensorflow")
 tf1 = tf.compat.v1
@@ -64,3 +67,30 @@ def test_training_goes_on_where_tensorflow_stopped(optimizer, resources, tmp_pat
         assert session.run("count:0") == 0
         got = [session.run(["loss:0", "train"], feeds)[0] for _ in range(STEPS)]
         np.testing.assert_allclose(got, first, rtol=1e-4)
+
+
+def queue(x):
+    waiting = tf1.FIFOQueue(3, ["float32"], shapes=[[]])
+    with tf.control_dependencies([waiting.enqueue(x)]):
+        return waiting.dequeue()
+
+
+def dataset(x):
+    values = tf.data.Dataset.from_tensors(1.0).repeat()
+    return x + tf1.data.make_one_shot_iterator(values).get_next()
+
+
+@pytest.mark.parametrize(
+    ("build", "ops"),
+    [(queue, "FIFOQueueV2.*QueueDequeueV2.*QueueEnqueueV2"), (dataset, "IteratorGetNext")],
+)
+def test_queues_and_datasets_are_refused_by_name(build, ops, tmp_path) -> None:
+    with tf1.Session(graph=tf.Graph()) as session:
+        x = tf1.placeholder(tf.float32, [], name="x")
+        y, more = build(x), x + 1.0
+        tf1.saved_model.simple_save(session, str(tmp_path / "m"), {"x": x}, {"y": y, "more": more})
+    with v1.Session(graph=v1.Graph()) as session:
+        v1.saved_model.load(session, ["serve"], tmp_path / "m")
+        with pytest.raises(UnsupportedOpError, match=re.compile(ops, re.DOTALL)):
+            session.run(y.name, {"x:0": 1})
+        assert session.run(more.name, {"x:0": 1}) == 2  # what doesn't need them runs
