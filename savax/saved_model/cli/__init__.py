@@ -74,12 +74,14 @@ def _parser() -> argparse.ArgumentParser:
         "completion",
         help="print a script that completes commands in a shell",
         description="Prints a script for a shell that completes commands, options and file names.",
-        epilog='For bash, put this line into ~/.bashrc: eval "$(savax completion bash)".',
+        epilog='For bash, put this line into ~/.bashrc: eval "$(savax completion bash)"; for zsh, '
+        'into ~/.zshrc, after compinit: eval "$(savax completion zsh)"; for fish, into '
+        "~/.config/fish/config.fish: savax completion fish | source.",
     )
     completion.add_argument("shell", choices=SHELLS, help="the shell")
     completion.set_defaults(command=_completion)
     return parser
 
 
-def _completion(_: argparse.Namespace) -> Outcome:
-    return Outcome(completion_script(_parser()))
+def _completion(parsed: argparse.Namespace) -> Outcome:
+    return Outcome(completion_script(_parser(), parsed.shell))

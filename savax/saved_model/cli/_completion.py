@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-SHELLS = ("bash",)
 
-# $1 to $COMP_CWORD are the words so far; what can follow depends on the commands among them.
-_SCRIPT = """\
+class _Node(NamedTuple):
+    """A command: its path, what can follow it, and the paths of its commands by name.
+
+    A path ends in ``:files`` where a command takes file names.
+    """
+
+    path: str
+    words: list[str]
+    commands: dict[str, str]
+
+
+# What can follow depends on the commands among the words so far: $1 to $COMP_CWORD.
+_BASH = """\
 _savax() {{
     local current="${{COMP_WORDS[COMP_CWORD]}}" path="" word words
     for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
@@ -31,33 +42,98 @@ _savax() {{
 complete -o filenames -F _savax savax
 """
 
+# Zsh has the words from $words[2] to $words[CURRENT]; its $path is that of programs.
+_ZSH = """\
+#compdef savax
+_savax() {{
+    local place="" word
+    local -a choices
+    for word in "${{(@)words[2,CURRENT-1]}}"; do
+        case "$place $word" in
+{steps}
+        esac
+    done
+    case "$place" in
+{choices}
+    esac
+    compadd -- $choices
+    if [[ "$place" == *:files && "$words[CURRENT]" != -* ]]; then
+        _files
+    fi
+}}
+compdef _savax savax
+"""
 
-def completion_script(parser: argparse.ArgumentParser) -> str:
-    """Returns a script to be sourced by bash.
+_FISH = """\
+function __savax_place
+    set -l place ""
+    for word in (commandline -opc)[2..]
+        switch "$place $word"
+{steps}
+        end
+    end
+    echo $place
+end
+function __savax_choices
+    switch (__savax_place)
+{choices}
+    end
+end
+complete -c savax -f -a "(__savax_choices)"
+complete -c savax -n "string match -q '*:files' (__savax_place)" -F
+"""
+
+
+def _bash(nodes: Sequence[_Node]) -> str:
+    steps = (
+        f'            "{node.path} {name}") path="{child}" ;;'
+        for node in nodes
+        for name, child in node.commands.items()
+    )
+    choices = (f'        "{node.path}") words="{" ".join(node.words)}" ;;' for node in nodes)
+    return _BASH.format(steps="\n".join(steps), choices="\n".join(choices))
+
+
+def _zsh(nodes: Sequence[_Node]) -> str:
+    steps = (
+        f'            "{node.path} {name}") place="{child}" ;;'
+        for node in nodes
+        for name, child in node.commands.items()
+    )
+    choices = (f'        "{node.path}") choices=({" ".join(node.words)}) ;;' for node in nodes)
+    return _ZSH.format(steps="\n".join(steps), choices="\n".join(choices))
+
+
+def _fish(nodes: Sequence[_Node]) -> str:
+    steps = (
+        f'            case "{node.path} {name}"\n                set place "{child}"'
+        for node in nodes
+        for name, child in node.commands.items()
+    )
+    choices = (
+        f'        case "{node.path}"\n            printf "%s\\n" {" ".join(node.words)}'
+        for node in nodes
+    )
+    return _FISH.format(steps="\n".join(steps), choices="\n".join(choices))
+
+
+_Writer: TypeAlias = Callable[[list[_Node]], str]
+_WRITERS: dict[str, _Writer] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
+SHELLS = tuple(_WRITERS)
+
+
+def completion_script(parser: argparse.ArgumentParser, shell: str) -> str:
+    """Returns a script to be sourced by a shell.
 
     Args:
       parser: of the whole command line.
+      shell: one of ``SHELLS``.
     """
-    nodes = list(_nodes(parser, ""))
-    steps = [
-        f'            "{path} {name}") path="{child}" ;;'
-        for path, _, commands in nodes
-        for name, child in commands.items()
-    ]
-    choices = [
-        f'        "{path}") words="{" ".join([*commands, *options])}" ;;'
-        for path, options, commands in nodes
-    ]
-    return _SCRIPT.format(steps="\n".join(steps), choices="\n".join(choices))
+    return _WRITERS[shell](list(_nodes(parser, "")))
 
 
-def _nodes(
-    parser: argparse.ArgumentParser, path: str
-) -> Iterator[tuple[str, list[str], dict[str, str]]]:
-    """Yields a parser's path, options, and the paths of its commands; then those of its commands.
-
-    A path ends in ``:files`` where a command takes file names.
-    """
+def _nodes(parser: argparse.ArgumentParser, path: str) -> Iterator[_Node]:
+    """Yields the node of a parser, then those of its commands."""
     options: list[str] = []
     commands: dict[str, argparse.ArgumentParser] = {}
     for action in parser._actions:
@@ -70,7 +146,7 @@ def _nodes(
         name: f"{path}/{name}" + (":files" if _takes_files(child) else "")
         for name, child in commands.items()
     }
-    yield path, options, paths
+    yield _Node(path, [*commands, *options], paths)
     for name, child in commands.items():
         yield from _nodes(child, paths[name])
 
