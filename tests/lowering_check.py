@@ -111,7 +111,7 @@ def check_lowering(
         found = run_in_tensorflow(lowered, jax.tree_util.tree_leaves(call))
         assert len(found) == len(expected)
         for index, (have, want) in enumerate(zip(found, expected, strict=True)):
-            _assert_equal(have, want, rtol, atol, f"result {index}")
+            assert_equal(have, want, rtol, atol, f"result {index}")
     return lowered
 
 
@@ -139,21 +139,26 @@ def check_gradients(
         outputs = [tensor for tensor in graph.outputs if tensor.dtype.is_floating]
         found = tf.gradients(outputs, [graph.inputs[i] for i in wanted])
         for have, want in zip(_run(graph, found, args), expected, strict=True):
-            _assert_equal(have, np.asarray(want), rtol, atol, "gradient")
+            assert_equal(have, np.asarray(want), rtol, atol, "gradient")
     return lowered
 
 
 def run_in_tensorflow(lowered: Lowered, leaves: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
     """Runs a lowered function in a TensorFlow session, and checks the shapes it infers."""
     graph = import_graph(lowered)
-    for tensor, aval in zip(graph.outputs, lowered.jaxpr.out_avals, strict=True):
+    check_inferred_shapes(graph, lowered.jaxpr.out_avals)
+    return _run(graph, graph.outputs, leaves)
+
+
+def check_inferred_shapes(graph: Any, avals: Sequence[Any]) -> None:
+    """Checks that TensorFlow infers ranks and all sizes that are known."""
+    for tensor, aval in zip(graph.outputs, avals, strict=True):
         known = [dim if isinstance(dim, int) else None for dim in aval.shape]
         inferred = tensor.shape.as_list() if tensor.shape.rank is not None else None
         assert inferred is not None, f"{tensor.name}: TensorFlow infers no rank, expected {known}"
         assert len(inferred) == len(known), f"{tensor.name}: {inferred} inferred, expected {known}"
         for have, want in zip(inferred, known, strict=True):
             assert want is None or have == want, f"{tensor.name}: {inferred}, expected {known}"
-    return _run(graph, graph.outputs, leaves)
 
 
 def import_graph(lowered: Lowered) -> Any:
@@ -184,7 +189,8 @@ def _run(graph: Any, tensors: Sequence[Any], leaves: Sequence[Any]) -> list[Any]
         return list(session.run([tensor.name for tensor in tensors], feeds))
 
 
-def _assert_equal(have: Any, want: Any, rtol: float, atol: float, what: str) -> None:
+def assert_equal(have: Any, want: Any, rtol: float, atol: float, what: str) -> None:
+    """Checks dtype, shape and values of a result; only floating ones have a tolerance."""
     have = np.asarray(have)
     assert have.dtype == want.dtype, f"{what}: dtype {have.dtype}, expected {want.dtype}"
     assert have.shape == want.shape, f"{what}: shape {have.shape}, expected {want.shape}"

@@ -21,6 +21,7 @@ INT32 = as_dtype("int32")
 
 _BINARY_OPS: dict[type[ast.operator], str] = {ast.Add: "AddV2", ast.Sub: "Sub", ast.Mult: "Mul"}
 _CALL_OPS = {"floordiv": "FloorDiv", "mod": "FloorMod", "max": "Maximum", "min": "Minimum"}
+_DIVISIONS = ("floordiv", "mod")
 
 
 class OpBuilder(Protocol):
@@ -42,11 +43,16 @@ def dim_names(dim: Any) -> set[str]:
     """Returns the names of the unknown sizes that a dim depends on."""
     if is_static(dim):
         return set()
-    calls = set(_CALL_OPS)
+    return dim_names_of(parse_dim(dim))
+
+
+def dim_names_of(*trees: ast.expr) -> set[str]:
+    """Returns the names of the unknown sizes in the syntax trees of dims."""
     return {
         node.id
-        for node in ast.walk(parse_dim(dim))
-        if isinstance(node, ast.Name) and node.id not in calls
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and node.id not in _CALL_OPS
     }
 
 
@@ -71,6 +77,8 @@ class DimLowering:
         self._vectors: dict[str, Symbol] = {}
         self._shapes: dict[int, Symbol] = {}
         self._origins: dict[str, tuple[Symbol, int, Fraction, Fraction]] = {}
+        self._relations: list[tuple[Symbol, int, ast.expr]] = []
+        self._solving: set[str] = set()
         self.add_sources(sources)
 
     def add_sources(self, symbols: Iterable[Symbol]) -> None:
@@ -103,8 +111,10 @@ class DimLowering:
         for axis, dim in enumerate(symbol.shape):
             if is_static(dim):
                 continue
-            affine = _affine(parse_dim(dim))
+            tree = parse_dim(dim)
+            affine = _affine(tree)
             if affine is None:
+                self._relations.append((symbol, axis, tree))
                 continue
             name, factor, offset = affine
             known = self._origins.get(name)
@@ -127,7 +137,11 @@ class DimLowering:
         if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
             return self._op("Neg", self._expression(tree.operand))
         if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name):
-            return self._op(_CALL_OPS[tree.func.id], *map(self._expression, tree.args))
+            args = [self._expression(arg) for arg in tree.args]
+            if tree.func.id in _DIVISIONS and args[1].constant is None:
+                # JAX takes sizes for positive; TensorFlow fails where it divides by an empty one.
+                args[1] = self._op("Maximum", args[1], self._builder.const(1, INT32))
+            return self._op(_CALL_OPS[tree.func.id], *args)
         if isinstance(tree, ast.BinOp):
             return self._binary(tree)
         raise InconclusiveDimensionError(f"The dim {ast.unparse(tree)} can't be computed.")
@@ -153,10 +167,7 @@ class DimLowering:
 
     def _size_of_source(self, name: str) -> Symbol:
         if name not in self._origins:
-            raise InconclusiveDimensionError(
-                f"The size {name!r} can't be computed from the shapes of the arguments. "
-                "Give an argument a dim that is this size alone."
-            )
+            return self._solved(name)
         symbol, axis, factor, offset = self._origins[name]
         size = self._axis_size(symbol, axis, name)
         if offset:
@@ -164,6 +175,41 @@ class DimLowering:
         if factor != 1:
             size = self._op("FloorDiv", size, self._builder.const(int(factor), INT32))
         return size
+
+    def _solved(self, name: str) -> Symbol:
+        """Returns a size that is known by sums or products with other sizes only."""
+        self._solving.add(name)
+        try:
+            for symbol, axis, tree in self._relations:
+                parts = _linear_parts(tree, name)
+                if parts is None or not all(map(self._is_given, dim_names_of(*parts))):
+                    continue
+                factor, offset = map(self._expression, parts)
+                size = self._axis_size(symbol, axis, name)
+                if offset.constant != 0:
+                    size = self._op("Sub", size, offset)
+                if factor.constant is None:  # an empty one tells nothing
+                    factor = self._op("Maximum", factor, self._builder.const(1, INT32))
+                return size if factor.constant == 1 else self._op("FloorDiv", size, factor)
+        finally:
+            self._solving.remove(name)
+        raise InconclusiveDimensionError(
+            f"The size {name!r} can't be computed from the shapes of the arguments. "
+            "Give an argument a dim that is this size alone."
+        )
+
+    def _is_given(self, name: str) -> bool:
+        """Whether a size can be computed without those that are being solved for."""
+        if name in self._solving:
+            return False
+        if name in self._origins or name in self._memo:
+            return True
+        self._solving.add(name)
+        try:
+            parts = (_linear_parts(tree, name) for _, _, tree in self._relations)
+            return any(p is not None and all(map(self._is_given, dim_names_of(*p))) for p in parts)
+        finally:
+            self._solving.remove(name)
 
     def _axis_size(self, symbol: Symbol, axis: int, name: str) -> Symbol:
         shape = self._shapes.get(id(symbol))
@@ -201,6 +247,50 @@ def _affine(tree: ast.expr) -> tuple[str, Fraction, Fraction] | None:
             sign = 1 if one is tree.left else -1
             return name, factor * sign, (offset - number) if sign == 1 else number - offset
     return None
+
+
+def _linear_parts(tree: ast.expr, name: str) -> tuple[ast.expr, ast.expr] | None:
+    """Returns (factor, offset) if a dim is ``factor * name + offset``, neither with that name."""
+    zero, one = ast.Constant(0), ast.Constant(1)
+    if name not in dim_names_of(tree):
+        return zero, tree
+    if isinstance(tree, ast.Name):
+        return one, zero
+    if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
+        tree = ast.BinOp(zero, ast.Sub(), tree.operand)
+    if not isinstance(tree, ast.BinOp):
+        return None
+    left, right = _linear_parts(tree.left, name), _linear_parts(tree.right, name)
+    if left is None or right is None:
+        return None
+    if isinstance(tree.op, ast.Add | ast.Sub):
+        factor, offset = (_combined(tree.op, a, b) for a, b in zip(left, right, strict=True))
+    elif isinstance(tree.op, ast.Mult) and name not in dim_names_of(tree.right):
+        factor, offset = (_combined(tree.op, part, tree.right) for part in left)
+    elif isinstance(tree.op, ast.Mult) and name not in dim_names_of(tree.left):
+        factor, offset = (_combined(tree.op, part, tree.left) for part in right)
+    else:
+        return None
+    return None if _number(factor) == 0 else (factor, offset)
+
+
+def _combined(op: ast.operator, a: ast.expr, b: ast.expr) -> ast.expr:
+    """Returns the tree of an operation, without terms of zero and factors of one."""
+    left, right = _number(a), _number(b)
+    if left is not None and right is not None:
+        sign = -1 if isinstance(op, ast.Sub) else 1
+        value = left * right if isinstance(op, ast.Mult) else left + sign * right
+        return ast.Constant(int(value))
+    if isinstance(op, ast.Mult):
+        if 0 in (left, right):
+            return ast.Constant(0)
+        if 1 in (left, right):
+            return b if left == 1 else a
+    elif right == 0:
+        return a
+    elif left == 0 and isinstance(op, ast.Add):
+        return b
+    return ast.BinOp(a, op, b)
 
 
 def _number(tree: ast.expr) -> Fraction | None:

@@ -364,7 +364,7 @@ class GraphBuilder(NodeBuilder):
             x,
             self.dims(begins),
             self.dims(ends),
-            self.const(list(steps), INT32),
+            self.dims(steps),
             shape=shape,
             begin_mask=begin_mask,
             end_mask=end_mask,

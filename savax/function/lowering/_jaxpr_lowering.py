@@ -11,6 +11,8 @@ from jax.extend.core import Literal
 from jax.sharding import NamedSharding
 
 from savax.errors import InvalidArgumentError, SavaxError, UnsupportedError, UnsupportedParamError
+from savax.function._dims import are_equal_dims
+from savax.function._jax_names import InconclusiveDimensionOperation
 from savax.function._source_lines import user_frame
 from savax.function.lowering._folding import fold
 from savax.function.lowering._function_bodies import FunctionBody, Operands, RefCell, like, named
@@ -194,6 +196,10 @@ class JaxprLowering:
         except UnsupportedError as error:
             self._problems.append(f"{name}, {nearest_line(reversed(self._around))}: {error}")
             results = tuple(Symbol(type_.dtype, type_.shape) for type_ in g.out)
+        except InconclusiveDimensionOperation as error:
+            line = nearest_line(reversed(self._around))
+            self._problems.append(f"{name}, {line}: {_undecided(error)}")
+            results = tuple(Symbol(type_.dtype, type_.shape) for type_ in g.out)
         except (InvalidArgumentError, KeyError, IndexError, AttributeError, TypeError) as error:
             error.add_note(
                 f"While lowering {name}, written at {nearest_line(reversed(self._around))}."
@@ -218,7 +224,7 @@ class JaxprLowering:
                 continue  # a table, for which a string stands in the jaxpr
             if not isinstance(result, Symbol):
                 raise LoweringRuleError(f"The lowering of {name} gave {result!r}, no symbol.")
-            if result.dtype is not dtype or not same_shape(result.shape, shape):
+            if result.dtype is not dtype or not _takes_shape(result, shape):
                 raise LoweringRuleError(
                     f"The lowering of {name} gave {result.dtype.name}{list(result.shape)}, "
                     f"its result is {dtype.name}{list(shape)} ({user_frame(equation)})."
@@ -238,6 +244,24 @@ class JaxprLowering:
             raise UnsupportedParamError(
                 f"{count} of the function {self.name!r} {verb} no form in TensorFlow:{lines}"
             )
+
+
+def _takes_shape(result: Symbol, shape: Sequence[Any]) -> bool:
+    """Whether a result has a shape; dims that only look different become those of the shape."""
+    if same_shape(result.shape, shape):
+        return True
+    if len(result.shape) != len(shape) or not all(map(are_equal_dims, result.shape, shape)):
+        return False
+    result.shape = tuple(shape)
+    return True
+
+
+def _undecided(error: Exception) -> str:
+    """Returns what to do where the form of an operation depends on the sizes."""
+    return (
+        f"its form depends on unknown sizes ({str(error).splitlines()[0].rstrip('.')}); say what "
+        "is known of them by constraints of the function, or give the sizes."
+    )
 
 
 def _as_tuple(result: Any) -> tuple[Any, ...]:

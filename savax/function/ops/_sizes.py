@@ -68,8 +68,8 @@ def lower_pad(g: GraphBuilder, operand: Symbol, value: Symbol, config: Sequence[
       config: per axis the elements to add before, after, and between neighbours.
     """
     for axis, (_, _, interior) in enumerate(config):
-        if interior:
-            operand = _spread(g, operand, value, axis, int(interior))
+        if not is_known(interior) or interior:
+            operand = _spread(g, operand, value, axis, interior)
     grow: list[tuple[Any, Any]] = []
     cut: list[tuple[Any, Any]] = []
     for low, high, _ in config:
@@ -83,9 +83,8 @@ def lower_pad(g: GraphBuilder, operand: Symbol, value: Symbol, config: Sequence[
         flat = [amount for pair in grow for amount in pair]
         paddings = g.reshape(g.dims(tuple(flat)), (len(grow), 2))
         operand = g.op("PadV2", operand, paddings, value, shape=shape)
-        if not all_known(flat) and any(is_known(size) for size in shape):
-            # TensorFlow forgets all sizes where one amount is computed: say which are known.
-            operand = g.op("Reshape", operand, g.dims(shape), shape=shape)
+        if not all_known(flat):
+            operand = with_known_sizes(g, operand)
     if any(not is_known(a) or a for pair in cut for a in pair):
         starts = tuple(low for low, _ in cut)
         limits = tuple(size - high for size, (_, high) in zip(operand.shape, cut, strict=True))
@@ -101,14 +100,22 @@ def _grow_and_cut(g: GraphBuilder, amount: Any) -> tuple[Any, Any]:
     return g.unsupported(f"a padding of {amount}, which may be positive or negative")
 
 
-def _spread(g: GraphBuilder, operand: Symbol, value: Symbol, axis: int, interior: int) -> Symbol:
+def with_known_sizes(g: GraphBuilder, x: Symbol) -> Symbol:
+    """Says again which sizes are known: some ops forget all of them where one is computed."""
+    if all_known(x.shape) or not any(map(is_known, x.shape)):
+        return x
+    return g.op("Reshape", x, g.dims(x.shape), shape=x.shape)
+
+
+def _spread(g: GraphBuilder, operand: Symbol, value: Symbol, axis: int, interior: Any) -> Symbol:
     """Puts ``interior`` padding elements between neighbours along an axis."""
     before, size, after = operand.shape[:axis], operand.shape[axis], operand.shape[axis + 1 :]
     if is_known(size) and size == 0:
         return operand
     column = g.reshape(operand, (*before, size, 1, *after))
-    paddings = np.zeros((len(column.shape), 2), np.int32)
-    paddings[axis + 1, 1] = interior
+    amounts: list[Any] = [0] * (2 * column.ndim)
+    amounts[2 * axis + 3] = interior
+    paddings = g.reshape(g.dims(tuple(amounts)), (column.ndim, 2))
     wide = g.op("PadV2", column, paddings, value, shape=(*before, size, interior + 1, *after))
     flat = g.reshape(wide, (*before, size * (interior + 1), *after))
     starts = (0,) * len(flat.shape)

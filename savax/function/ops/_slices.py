@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jax import core
 
-from savax.function.ops._sizes import as_index, at_least, clamp, is_known
+from savax.function.ops._sizes import all_known, as_index, at_least, clamp, is_known
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -21,7 +21,7 @@ def lower_slice(
     operand: Symbol,
     starts: Sequence[Any],
     limits: Sequence[Any],
-    strides: Sequence[int] | None = None,
+    strides: Sequence[Any] | None = None,
     drop: Collection[int] = (),
 ) -> Symbol:
     """Writes ``operand[start:limit:stride, ...]``, each bound a number or an expression.
@@ -62,16 +62,22 @@ def lower_slice(
         begin_mask |= (is_known(start) and start == 0) << axis
         end_mask |= bool(limit == size) << axis
         ends.append(0 if limit == size else _plain_limit(limit, size, start))
-    return g.op(
+    result = g.op(
         "StridedSlice",
         operand,
         g.dims(tuple(begins)),
         g.dims(tuple(ends)),
-        np.array(steps, np.int32),
+        g.dims(steps),
         begin_mask=begin_mask,
         end_mask=end_mask,
         shrink_axis_mask=shrink_mask,
         shape=tuple(length for axis, length in enumerate(lengths) if axis not in drop),
+    )
+    # TensorFlow doesn't even know the rank where a step is computed.
+    return (
+        result
+        if all_known(steps)
+        else g.op("Reshape", result, g.dims(result.shape), shape=result.shape)
     )
 
 
@@ -121,9 +127,9 @@ def _vector_values(vector: Symbol) -> list[Any] | None:
     return None if any(value is None for value in values) else values
 
 
-def _length(start: Any, limit: Any, stride: int) -> Any:
+def _length(start: Any, limit: Any, stride: Any) -> Any:
     length = limit - start
-    return length if stride == 1 else (length + (stride - 1)) // stride
+    return length if is_known(stride) and stride == 1 else (length + (stride - 1)) // stride
 
 
 def _from_end(start: Any, size: Any) -> Any:

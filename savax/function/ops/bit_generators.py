@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 def _lower_rng_bit_generator(
     g: GraphBuilder, state: Symbol, *, shape: Sequence[Any], dtype: Any, algorithm: Any
 ) -> tuple[Symbol, ...]:
-    if not all_known(shape):
-        g.unsupported("random bits of an unknown size from a generator other than threefry2x32")
-    sizes = tuple(int(size) for size in shape)
+    sizes = tuple(shape)
     # XLA's CPU compiler takes Philox if nothing is asked for.
     generate = _threefry if algorithm.name == "RNG_THREE_FRY" else _philox
+    if generate is _threefry and not all_known(shape):
+        g.unsupported("bits by XLA's Threefry, whose order depends on which size is even")
 
     def bits(state: jax.Array) -> tuple[jax.Array, jax.Array]:
         words = _as_words(state)
@@ -106,7 +106,8 @@ def _philox(
     words = words_of((halves(key), (*halves(counter), *halves(key))), number)
     if dtype == jnp.uint64:
         words = joined_words(words[0::2], words[1::2])
-    return counter + np.uint64(-(-number // 4)), words[:count].reshape(shape).astype(dtype)
+    steps = jnp.asarray(-(-number // 4)).astype(jnp.uint64)
+    return counter + steps, words[:count].reshape(shape).astype(dtype)
 
 
 @lowers("iota_2x32_shape")

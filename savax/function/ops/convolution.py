@@ -39,14 +39,14 @@ class _Window:
       padding: pairs of amounts around the input, numbers or dim expressions.
       input_dilation: distance of input elements; above 1 in transposed convolutions.
       kernel_dilation: distance of kernel elements.
-      groups: number of channel groups that don't mix.
+      groups: number of channel groups that don't mix, a number or a dim expression.
     """
 
     strides: tuple[int, ...]
     padding: tuple[Any, ...]
     input_dilation: tuple[int, ...]
     kernel_dilation: tuple[int, ...]
-    groups: int
+    groups: Any
 
 
 @lowers("conv_general_dilated")
@@ -94,7 +94,7 @@ def _lower_conv_general_dilated(
         tuple(rhs_dilation),
         feature_group_count,
     )
-    if batch_group_count > 1:
+    if _is_grouped(batch_group_count):
         lhs = _groups_into_channels(g, lhs, batch_group_count)
         window = replace(window, groups=batch_group_count)
     order = (out_spec[0], *out_spec[2:], out_spec[1])
@@ -104,13 +104,18 @@ def _lower_conv_general_dilated(
     return g.cast(result, out.dtype)
 
 
-def _has_kernel(count: int, dtype: DType, groups: int) -> bool:
+def _has_kernel(count: int, dtype: DType, groups: Any) -> bool:
     """Whether TensorFlow convolves ``count`` spatial axes of a type in groups."""
     if dtype.is_integer and dtype.size == 8:
         return False
     if count == 0:
-        return groups == 1
-    return count < 3 or (count == 3 and groups == 1 and not dtype.is_integer)
+        return not _is_grouped(groups)
+    return count < 3 or (count == 3 and not _is_grouped(groups) and not dtype.is_integer)
+
+
+def _is_grouped(groups: Any) -> bool:
+    """Whether a number of groups may be other than 1; a vmapped kernel has as many as the batch."""
+    return not (is_known(groups) and groups == 1)
 
 
 def _compute_dtype(dtype: DType) -> DType:
@@ -130,7 +135,7 @@ def _real_operands(
     return g.cast(lhs, compute), g.cast(rhs, compute)
 
 
-def _groups_into_channels(g: GraphBuilder, lhs: Symbol, groups: int) -> Symbol:
+def _groups_into_channels(g: GraphBuilder, lhs: Symbol, groups: Any) -> Symbol:
     """Moves groups of the batch into the channels, where TensorFlow has groups too."""
     batch, *space, channels = lhs.shape
     part = batch // groups
@@ -183,7 +188,7 @@ def _direct(
     name = padding_name(lhs.shape[1:-1], extent, window.strides, window.padding)
     depthwise = (
         count == 2
-        and window.groups > 1
+        and _is_grouped(window.groups)
         and rhs.shape[2] == 1
         and window.groups == lhs.shape[-1]
         and len(set(window.strides)) == 1
@@ -218,7 +223,12 @@ def _transposed(
     plain = set(window.strides) == {1} or all(size == 1 for size in rhs.shape[:1])
     steps = window.input_dilation
     strides = [s for s, size in zip(window.strides, rhs.shape, strict=False) if size != 1]
-    if window.groups > 1 or set(window.kernel_dilation) != {1} or not plain or set(strides) - {1}:
+    if (
+        _is_grouped(window.groups)
+        or set(window.kernel_dilation) != {1}
+        or not plain
+        or set(strides) - {1}
+    ):
         return None
     kernel = rhs.shape[:count]
     # Padding of the strided convolution whose gradient this is.

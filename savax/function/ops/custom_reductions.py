@@ -52,24 +52,34 @@ def lower_reduction(
       g: the graph builder.
       operands: the arrays, then as many initial values.
       combine: the function.
-      axes: axes of known size that are reduced.
+      axes: axes that are reduced; by halves if their sizes are known, else row by row.
     """
     count = len(operands) // 2
     sizes = [operands[0].shape[axis] for axis in axes]
-    if not all_known(sizes):
-        g.unsupported("a reduction by a function of its own over an axis of unknown size")
 
     def reduced(*values: jax.Array) -> Arrays:
         arrays, initial = values[:count], values[count:]
         kept = [axis for axis in range(arrays[0].ndim) if axis not in axes]
         shape = tuple(arrays[0].shape[axis] for axis in kept)
-        rows = tuple(x.transpose((*axes, *kept)).reshape((-1, *shape)) for x in arrays)
+        count_of_rows = math.prod(sizes)
+        rows = tuple(x.transpose((*axes, *kept)).reshape((count_of_rows, *shape)) for x in arrays)
         start = tuple(jnp.broadcast_to(x, shape) for x in initial)
+        if not all_known(sizes):
+            return _combined_in_turn(start, rows, combine)
         if not math.prod(sizes):
             return start
         return combine(start, _folded(rows, combine))
 
     return tuple(traced(g, reduced, *operands))
+
+
+def _combined_in_turn(start: Arrays, rows: Arrays, combine: Combine) -> Arrays:
+    def step(i: jax.Array, total: Arrays) -> Arrays:
+        row = tuple(lax.dynamic_index_in_dim(x, i, keepdims=False) for x in rows)
+        return combine(total, row)
+
+    result: Arrays = lax.fori_loop(0, rows[0].shape[0], step, start)
+    return result
 
 
 def _folded(rows: Arrays, combine: Combine) -> Arrays:
@@ -112,6 +122,8 @@ def lower_window_reduction(
       window_dilation: distances of a window's elements.
     """
     count = len(operands) // 2
+    if not all_known(sizes):
+        g.unsupported("windows of unknown sizes by a function of its own")
     if math.prod(sizes) > _MAX_POSITIONS:
         g.unsupported(f"windows of more than {_MAX_POSITIONS} elements by a function of its own")
     shape = tuple(g.out[0].shape)

@@ -5,11 +5,12 @@ TensorFlow's evaluations are in ``linear_algebra``.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
+from jax import core, lax
 
 from savax.function.ops._detours import HALVES
 from savax.function.ops._registry import lowers
@@ -193,15 +194,17 @@ def _normalized(vectors: Any) -> Any:
 @lowers("lu")
 def _lower_lu(g: GraphBuilder, x: Symbol) -> tuple[Symbol, ...]:
     *batch, rows, columns = x.shape
-    if not is_known(rows) or not is_known(columns):
-        g.unsupported("an LU decomposition of a matrix of unknown size")
+    if any(is_known(size) and size == 0 for size in (rows, columns)):
+        order = g.broadcast(iota(g, rows), g.out[2].shape)
+        return (*(g.full(0, out.shape, out.dtype) for out in g.out[:2]), order)
+    least = core.min_dim(rows, columns)
 
     def factors(matrix: Any) -> Any:
-        flat = matrix.reshape((-1, rows, columns))
+        flat = matrix.reshape((math.prod(batch), rows, columns))
         lu, pivots, order = _lu(flat)
         return (
             lu.reshape((*batch, rows, columns)),
-            pivots.reshape((*batch, min(rows, columns))),
+            pivots.reshape((*batch, least)),
             order.reshape((*batch, rows)),
         )
 
@@ -213,7 +216,7 @@ def _lu(matrices: Any) -> Any:
     count, rows, columns = matrices.shape
     row = jnp.arange(rows, dtype=jnp.int32)
     column = jnp.arange(columns, dtype=jnp.int32)
-    steps = min(rows, columns)
+    steps = core.min_dim(rows, columns)
 
     def step(k: Any, state: Any) -> Any:
         matrix, pivots, order = state

@@ -32,7 +32,6 @@ PAIRS = (
     Pair("add", "AddV2", _add, np.add, also=("Add",)),
     Pair("add_any", "AddV2", _add, np.add, also=("Add",)),
     Pair("sub", "Sub", jnp.subtract, np.subtract),
-    Pair("square", "Square", jnp.square, np.square),
     Pair("sqrt", "Sqrt", lax.sqrt, np.sqrt),
     Pair("rsqrt", "Rsqrt", lax.rsqrt),
     Pair("floor", "Floor", lax.floor, np.floor),
@@ -48,7 +47,24 @@ register_pairs(PAIRS)
 def _lower_mul(g: GraphBuilder, x: Symbol, y: Symbol, *, out_dtype: Any = None) -> Symbol:
     if out_dtype is not None:
         x, y = g.cast(x, out_dtype), g.cast(y, out_dtype)
-    return g.op("Mul", x, y)
+    return _squared(g, x) if x is y and _is_narrow_difference(x) else g.op("Mul", x, y)
+
+
+@lowers("square")
+def _lower_square(g: GraphBuilder, x: Symbol) -> Symbol:
+    return _squared(g, x)
+
+
+def _squared(g: GraphBuilder, x: Symbol) -> Symbol:
+    if _is_narrow_difference(x):
+        return g.op("Mul", x, g.op("BitwiseOr", x, x))
+    return g.op("Square", x)
+
+
+def _is_narrow_difference(x: Symbol) -> bool:
+    """Whether TensorFlow's optimizer would make a SquaredDifference of x * x that has no kernel."""
+    difference = x.node is not None and x.node.op == "Sub"
+    return difference and x.dtype.is_integer and x.dtype.name not in ("int32", "int64")
 
 
 @lowers("div")
@@ -148,7 +164,7 @@ def _lower_integer_pow(g: GraphBuilder, x: Symbol, *, y: int) -> Symbol:
         return filled(g, 1, x)
     if y < 0:
         return g.op("Reciprocal", _lower_integer_pow(g, x, y=-y))
-    half = g.op("Square", _lower_integer_pow(g, x, y=y // 2)) if y > 1 else x
+    half = _squared(g, _lower_integer_pow(g, x, y=y // 2)) if y > 1 else x
     return g.op("Mul", half, x) if y % 2 and y > 1 else half
 
 
@@ -228,6 +244,14 @@ def _mul(x: Array, y: Array) -> Array:
 
 
 folds("Mul")(np.multiply)
+
+
+@evaluates("Square")
+def _square(x: Array) -> Array:
+    return jnp.square(x)
+
+
+folds("Square")(np.square)
 
 
 @evaluates("MulNoNan")

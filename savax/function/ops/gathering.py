@@ -14,7 +14,7 @@ from savax.function.evaluation._plan_values import static_value
 from savax.function.ops._indexing import all_of, clamped, in_bounds, index_columns, index_grid
 from savax.function.ops._operands import static_int
 from savax.function.ops._registry import evaluates, folds, lowers
-from savax.function.ops._sizes import at_least, is_known
+from savax.function.ops._sizes import all_known, at_least, is_known, product
 from savax.function.ops._slices import fixed_start, iota, lower_slice, lower_window
 
 if TYPE_CHECKING:
@@ -239,8 +239,17 @@ def _at_points(
     grid = index_grid(g, starts, gather.batch, windows, gather.batching)
     labels: list[_Label] = [("batch", i) for i in range(len(gather.batch))]
     labels += [("axis", axis) for axis in (*windows, *rest)]
-    sizes = (*grid.shape[:-1], *operand.shape[len(points) :])
-    return g.op("GatherNd", operand, grid, shape=sizes), labels
+    inner = operand.shape[len(points) :]
+    sizes = (*grid.shape[:-1], *inner)
+    if all_known(inner):
+        return g.op("GatherNd", operand, grid, shape=sizes), labels
+    # TensorFlow's GatherNd fails where elements of no size are asked for; one index doesn't.
+    flat = g.reshape(operand, (product(operand.shape[: len(points)]), *inner))
+    steps = [product(operand.shape[i + 1 : len(points)]) for i in range(len(points))]
+    offsets = g.op("Mul", grid, g.cast(g.dims(tuple(steps)), grid.dtype), shape=grid.shape)
+    last = np.array([grid.ndim - 1], np.int32)
+    place = g.op("Sum", offsets, last, shape=grid.shape[:-1], keep_dims=False)
+    return g.op("GatherV2", flat, place, np.array(0, np.int32), shape=sizes), labels
 
 
 def _arranged(g: GraphBuilder, result: Symbol, labels: list[_Label], gather: _Gather) -> Symbol:

@@ -12,7 +12,8 @@ from jax import lax
 from savax.errors import InvalidArgumentError
 from savax.function.ops._operands import static_int
 from savax.function.ops._registry import evaluates, folds, lowers
-from savax.function.ops._sizes import is_known, lower_pad
+from savax.function.ops._sizes import all_known, is_known, lower_pad
+from savax.function.ops._slices import lower_slice
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,12 +48,25 @@ def _lower_split(
     axis_operand = np.array(axis, np.int32)
     if len(shapes) == 1:
         return (operand,)
-    if all(is_known(size) and size == sizes[0] for size in sizes):
+    if all(size == sizes[0] for size in sizes):
         return _several(g.op("Split", axis_operand, operand, num_split=len(shapes), shapes=shapes))
+    if not all_known(sizes) and any(map(is_known, sizes)):
+        # TensorFlow forgets all lengths where one is computed; a slice keeps its own.
+        return _parts(g, operand, sizes, axis)
     lengths = g.dims(tuple(sizes))
     return _several(
         g.op("SplitV", operand, lengths, axis_operand, num_split=len(shapes), shapes=shapes)
     )
+
+
+def _parts(g: GraphBuilder, operand: Symbol, sizes: Sequence[Any], axis: int) -> tuple[Symbol, ...]:
+    parts, start = [], 0
+    for size in sizes:
+        starts, limits = [0] * operand.ndim, list(operand.shape)
+        starts[axis], limits[axis] = start, start + size
+        parts.append(lower_slice(g, operand, starts, limits))
+        start = start + size
+    return tuple(parts)
 
 
 def _several(results: Any) -> tuple[Symbol, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from savax.function.ops._registry import lowers
@@ -137,6 +138,11 @@ def generator_name(operand_types: Sequence[Any]) -> str:
 
 def _words_for(g: GraphBuilder, keys: Symbol, shape: tuple[Any, ...]) -> tuple[Symbol, Symbol]:
     """Returns two words per key and element of a shape: the counter is the element's position."""
+    if not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
+        g.unsupported(
+            "random numbers with JAX's flag jax_threefry_partitionable off, which gives other "
+            "numbers; turn it on, as it is by default"
+        )
     batch = keys.shape[:-1]
     size = product(shape)
     zero, one = np.array(0, np.int32), np.array(1, np.int32)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 from jax import lax
 
-from savax.function.ops._sizes import all_known
 from savax.function.ops._traced import traced
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ _STEP = 10
 
 def rbg_bits(g: GraphBuilder, keys: Symbol, bit_width: int, shape: Sequence[Any]) -> Symbol:
     """Writes random bits [*keys, *shape] of either generator."""
-    if not all_known(shape):
-        g.unsupported("random bits of an unknown size from a generator other than threefry2x32")
 
     def bits(key: jax.Array) -> Any:
         return _draw(key, tuple(shape), f"uint{bit_width}")

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from savax.function.ops._registry import evaluates, folds, lowers
-from savax.function.ops._sizes import is_known
+from savax.function.ops._sizes import all_known
 from savax.function.ops.custom_reductions import combiner, lower_reduction
 from savax.types import as_dtype
 
@@ -92,10 +92,11 @@ def _bitwise_reduced(
     g: GraphBuilder, op: str, x: Symbol, axes: Sequence[int], identity: int
 ) -> Symbol:
     """Folds halves of each axis onto each other: TensorFlow has no bitwise reductions."""
+    if not all_known([x.shape[axis] for axis in axes]):
+        start = g.const(np.array(identity).astype(x.dtype.numpy_dtype), x.dtype)
+        return lower_reduction(g, [x, start], _BITWISE[op], axes)[0]
     for axis in sorted(axes, reverse=True):
         size = x.shape[axis]
-        if not is_known(size):
-            g.unsupported("bitwise reduction over an axis of unknown size")
         if size == 0:
             shape = (*x.shape[:axis], *x.shape[axis + 1 :])
             x = g.full(np.array(identity).astype(x.dtype.numpy_dtype), shape, x.dtype)
@@ -115,6 +116,12 @@ def _part(g: GraphBuilder, x: Symbol, axis: int, start: int, limit: int) -> Symb
     limits = tuple(limit if i == axis else size for i, size in enumerate(x.shape))
     return g.slice(x, starts, limits)
 
+
+_BITWISE: dict[str, Any] = {
+    "BitwiseAnd": lambda first, second: (first[0] & second[0],),
+    "BitwiseOr": lambda first, second: (first[0] | second[0],),
+    "BitwiseXor": lambda first, second: (first[0] ^ second[0],),
+}
 
 # Reductions that are one op, by the primitive that combines two elements.
 _BY_COMBINER = {

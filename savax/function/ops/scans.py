@@ -37,7 +37,7 @@ def _lower_cumlogsumexp(g: GraphBuilder, x: Symbol, *, axis: int, reverse: bool)
     if not x.dtype.is_complex:
         return _scanned(g, "CumulativeLogsumexp", x, axis, reverse)
     if not is_known(x.shape[axis]):
-        g.unsupported("a running sum of complex exponentials along an axis of unknown size")
+        return _doubled(g, jnp.logaddexp, x, axis, reverse)
 
     def scan(x: Array) -> Array:
         result: Array = lax.associative_scan(jnp.logaddexp, x, reverse=reverse, axis=axis)
@@ -64,9 +64,7 @@ def _running_extreme(g: GraphBuilder, op: str, x: Symbol, axis: int, reverse: bo
     """Combines with the array shifted by 1, 2, 4, …: TensorFlow has no such scan."""
     size = x.shape[axis]
     if not is_known(size):
-        if x.dtype.is_complex:
-            g.unsupported("running extremes of complex numbers along an axis of unknown size")
-        return _masked_extreme(g, op, x, axis, reverse)
+        return _doubled(g, lax.max if op == "Maximum" else lax.min, x, axis, reverse)
     shift = 1
     while shift < size:
         left = _part(g, x, axis, 0, size - shift)
@@ -85,30 +83,26 @@ def _part(g: GraphBuilder, x: Symbol, axis: int, start: int, limit: int) -> Symb
     return g.slice(x, starts, limits)
 
 
-def _masked_extreme(g: GraphBuilder, op: str, x: Symbol, axis: int, reverse: bool) -> Symbol:
-    """Reduces a square of masked copies, since the number of steps is unknown."""
-    size = x.shape[axis]
-    rank = len(x.shape)
-    zero, one = np.array(0, np.int32), np.array(1, np.int32)
-    positions = g.op("Range", zero, g.dim(size), one, shape=(size,))
-    source = g.expand_dims(positions, 0)
-    mask = g.op("GreaterEqual" if reverse else "LessEqual", source, g.expand_dims(positions, 1))
-    tail = (1,) * (rank - axis - 1)
-    mask = g.reshape(mask, (size, size, *tail))
-    # Of shape [..., target, source, ...]: the copies are reduced over the source.
-    copies = g.expand_dims(x, axis)
-    wide = (*x.shape[:axis], size, *x.shape[axis:])
-    worst = g.scalar(_worst(x, op), x)
-    masked = g.op("SelectV2", mask, copies, worst, shape=wide)
-    reduction = "Max" if op == "Maximum" else "Min"
-    return g.op(reduction, masked, np.array([axis + 1], np.int32), keep_dims=False, shape=x.shape)
+def _doubled(g: GraphBuilder, combine: Any, x: Symbol, axis: int, reverse: bool) -> Symbol:
+    """Combines with the array shifted by 1, 2, 4, ... in a loop, since the axis is of any size."""
 
+    def scan(x: Array) -> Array:
+        size = x.shape[axis]
+        place = lax.iota(jnp.int32, size)
+        column = (size, *(1 for _ in x.shape[axis + 1 :]))
 
-def _worst(x: Symbol, op: str) -> Any:
-    if x.dtype.is_integer:
-        bounds = np.iinfo(x.dtype.numpy_dtype)
-        return bounds.min if op == "Maximum" else bounds.max
-    return -np.inf if op == "Maximum" else np.inf
+        def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
+            shift, x = state
+            source = place + shift if reverse else place - shift
+            inside = ((source >= 0) & (source < size)).reshape(column)
+            other = jnp.take(x, source, axis=axis, mode="clip")
+            return shift * 2, jnp.where(inside, combine(other, x), x)
+
+        start = jnp.ones((), jnp.int32), x
+        result: Array = lax.while_loop(lambda state: state[0] < size, step, start)[1]
+        return result
+
+    return traced(g, scan, x)[0]
 
 
 # Evaluations.

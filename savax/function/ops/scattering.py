@@ -231,6 +231,7 @@ def _joined(
     if kind != "set" and keep is not None:
         neutral = g.scalar(_neutral(kind, operand.dtype), operand)
         updates = g.op("SelectV2", keep, updates, neutral, shape=updates.shape)
+    grid, updates = _none_if_empty(g, operand, grid, updates)
     written: Symbol
     if kind in _SCATTERING_OPS:
         written = g.op(_SCATTERING_OPS[kind], operand, grid, updates, shape=shape)
@@ -240,6 +241,25 @@ def _joined(
         if kind == "sub" or not _is_zero(operand):
             written = g.op(_JOINING_OPS[kind], operand, written, shape=shape)
     return written
+
+
+def _none_if_empty(
+    g: GraphBuilder, operand: Symbol, grid: Symbol, updates: Symbol
+) -> tuple[Symbol, Symbol]:
+    """Leaves out all points if the operand is empty: TensorFlow refuses to write even nothing."""
+    batch, depth = grid.shape[:-1], grid.shape[-1]
+    # Axes that the points have too are empty together with them.
+    risks = [size for size in operand.shape if not is_known(size) and size not in batch]
+    if not risks:
+        return grid, updates
+    points = product(batch)
+    some = g.op("Minimum", g.dim(product(risks)), g.const(np.int32(1)), shape=())
+    end = g.reshape(g.op("Mul", g.dim(points), some, shape=()), (1,))
+    zero, one = np.array([0], np.int32), np.array([1], np.int32)
+    flat = [g.reshape(grid, (points, depth))]
+    flat.append(g.reshape(updates, (points, *updates.shape[len(batch) :])))
+    kept = [g.op("StridedSlice", x, zero, end, one, begin_mask=1, shape=x.shape) for x in flat]
+    return kept[0], kept[1]
 
 
 def _multiplied(

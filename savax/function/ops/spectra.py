@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from savax.function.ops._registry import lowers
-from savax.function.ops._sizes import is_known
+from savax.function.ops._sizes import all_known, is_known, with_known_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,5 +35,7 @@ def _lower_fft(g: GraphBuilder, x: Symbol, *, fft_type: Any, fft_lengths: Sequen
         return g.op(op, x, shape=out.shape)
     lengths = g.dims(tuple(fft_lengths))
     if kind == "RFFT":
-        return g.op(op, x, lengths, Tcomplex=out.dtype, shape=out.shape)
-    return g.op(op, x, lengths, Treal=out.dtype, shape=out.shape)
+        result = g.op(op, x, lengths, Tcomplex=out.dtype, shape=out.shape)
+    else:
+        result = g.op(op, x, lengths, Treal=out.dtype, shape=out.shape)
+    return result if all_known(fft_lengths) else with_known_sizes(g, result)

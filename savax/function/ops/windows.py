@@ -11,7 +11,8 @@ from jax.extend.core import ClosedJaxpr
 
 from savax.function.ops._orders import extremum
 from savax.function.ops._registry import lowers
-from savax.function.ops._sizes import is_known, lower_pad, product
+from savax.function.ops._sizes import all_known, is_known, lower_pad, product
+from savax.function.ops._slices import iota
 from savax.function.ops._windows_math import crop, padding_name
 from savax.function.ops.custom_reductions import combiner, lower_window_reduction
 from savax.function.ops.window_selection import (
@@ -190,6 +191,8 @@ def _reduced(
     g: GraphBuilder, op: str, operand: Symbol, neutral: Symbol, windows: _Windows
 ) -> Symbol:
     """Reduces windows by a pool where TensorFlow has one."""
+    if not all_known(windows.sizes) or not all_known(windows.strides):
+        return _by_positions(g, op, operand, neutral, windows)
     axes = windows.axes()
     if not axes:
         return operand
@@ -303,10 +306,45 @@ def _pool_attrs(sizes: Sequence[int], strides: Sequence[int]) -> dict[str, Any]:
     return {"ksize": [1, *ones, *sizes, 1], "strides": [1, *ones, *strides, 1]}
 
 
+# What reduces an axis, by the op that combines two elements.
+_REDUCTIONS = {
+    "AddV2": "Sum",
+    "Mul": "Prod",
+    "Maximum": "Max",
+    "Minimum": "Min",
+    "LogicalOr": "Any",
+    "LogicalAnd": "All",
+}
+
+
+def _by_positions(
+    g: GraphBuilder, op: str, operand: Symbol, neutral: Symbol, windows: _Windows
+) -> Symbol:
+    """Reduces windows of unknown sizes axis by axis, an array of all windows' elements each."""
+    if op not in _REDUCTIONS:
+        g.unsupported(f"bitwise reductions of windows of unknown sizes {windows.sizes}")
+    operand = lower_pad(g, operand, neutral, [(low, high, 0) for low, high in windows.padding])
+    for axis in windows.axes():
+        size, stride, step = windows.sizes[axis], windows.strides[axis], windows.dilation[axis]
+        count = g.out[0].shape[axis]
+        starts = g.op("Mul", iota(g, count), g.dim(stride), shape=(count,))
+        inside = g.op("Mul", iota(g, size), g.dim(step), shape=(size,))
+        places = g.op("AddV2", g.expand_dims(starts, 1), inside, shape=(count, size))
+        before, after = operand.shape[:axis], operand.shape[axis + 1 :]
+        at = np.array(axis, np.int32)
+        wide = g.op("GatherV2", operand, places, at, shape=(*before, count, size, *after))
+        reduced = np.array([axis + 1], np.int32)
+        shape = (*before, count, *after)
+        operand = g.op(_REDUCTIONS[op], wide, reduced, keep_dims=False, shape=shape)
+    return operand
+
+
 def _by_slices(
     g: GraphBuilder, op: str, operand: Symbol, neutral: Symbol, windows: _Windows
 ) -> Symbol:
     """Reduces axis by axis: one strided slice for each position in the window."""
+    if not all_known(windows.sizes):
+        return _by_positions(g, op, operand, neutral, windows)
     if sum(size for size in windows.sizes if size > 1) > _MAX_SLICES:
         g.unsupported(f"windows of {windows.sizes} elements, which TensorFlow has no pool for")
     config = [(low, high, 0) for low, high in windows.padding]

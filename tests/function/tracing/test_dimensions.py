@@ -17,7 +17,8 @@ from savax.errors import (
     TracingError,
 )
 from savax.function import function
-from savax.function.tracing._dimensions import DimensionTable, bind_dims, dim_names, evaluate_dim
+from savax.function._dims import are_equal_dims, bind_dims, dim_names, evaluate_dim
+from savax.function.tracing._dimensions import DimensionTable
 from savax.function.tracing._tracing import concrete_trace, trace
 from savax.trackable import Variable
 from savax.types import TensorSpec
@@ -446,3 +447,19 @@ def test_a_slice_of_a_table_bounds_the_size_that_it_is_cut_to() -> None:
     assert f(np.zeros((1, 5, 2), np.float32)).shape == (1, 5, 2)
     with pytest.raises(ValueError, match="33"):
         f(np.zeros((1, 33, 2), np.float32))
+
+
+def test_dims_are_compared_by_their_values() -> None:
+    b, n = jax.export.symbolic_shape("b, n")
+    assert are_equal_dims((b + 1) // 2, (b - 1) // 2 + 1)
+    assert are_equal_dims(b * n, n * b)
+    assert not are_equal_dims((b + 1) // 2, b // 2)
+    assert not are_equal_dims(b, n)
+    assert not are_equal_dims(b % 5, (b + 20) % 4)
+    assert are_equal_dims(3, 3)
+    assert not are_equal_dims(3, 4)
+
+
+def test_a_chain_of_sums_tells_all_sizes() -> None:
+    dims = [("a + b",), ("b + c",), ("c*d",), ("c",)]
+    assert bind_dims(dims, [(9,), (7,), (8,), (4,)], "wxyz") == {"a": 6, "b": 3, "c": 4, "d": 2}
