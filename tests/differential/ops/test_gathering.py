@@ -58,7 +58,7 @@ LOWERED = {
     ),
     "points": (lambda x, i, j: x[i, j], (X, ROWS, COLUMNS), POINTS, "GatherNd"),
     "points_apart": (lambda x, i, j: x[i, :, j], (X, ROWS, COLUMNS), POINTS, "GatherNd"),
-    "window": (lambda x, i: x[:, i, 1:3], (X, ROWS), (FREE, (None,)), "GatherNd"),
+    "window": (lambda x, i: x[:, i, 1:3], (X, ROWS), (FREE, (None,)), "GatherV2"),
     "batched": (
         jax.vmap(lambda x, i: x[i]),
         (X, ints(0, 3)),
