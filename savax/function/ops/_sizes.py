@@ -104,6 +104,11 @@ def with_known_sizes(g: GraphBuilder, x: Symbol) -> Symbol:
     """Says again which sizes are known: some ops forget all of them where one is computed."""
     if all_known(x.shape) or not any(map(is_known, x.shape)):
         return x
+    return with_rank(g, x)
+
+
+def with_rank(g: GraphBuilder, x: Symbol) -> Symbol:
+    """Says the shape again: StridedSlice doesn't even know the rank where a step is computed."""
     return g.op("Reshape", x, g.dims(x.shape), shape=x.shape)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jax import core
 
-from savax.function.ops._sizes import all_known, as_index, at_least, clamp, is_known
+from savax.function.ops._sizes import all_known, as_index, at_least, clamp, is_known, with_rank
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -73,12 +73,7 @@ def lower_slice(
         shrink_axis_mask=shrink_mask,
         shape=tuple(length for axis, length in enumerate(lengths) if axis not in drop),
     )
-    # TensorFlow doesn't even know the rank where a step is computed.
-    return (
-        result
-        if all_known(steps)
-        else g.op("Reshape", result, g.dims(result.shape), shape=result.shape)
-    )
+    return result if all_known(steps) else with_rank(g, result)
 
 
 def _sized_slice(
