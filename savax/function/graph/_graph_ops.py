@@ -179,6 +179,16 @@ def add_to_collection(name: Any, value: Any) -> None:
     get_default_graph().add_to_collection(name, value)
 
 
+def add_to_collections(names: Any, value: Any) -> None:
+    """Adds a value to several collections of the default graph."""
+    get_default_graph().add_to_collections(names, value)
+
+
+def get_collection_ref(key: Any) -> list[Any]:
+    """Returns a collection of the default graph itself, to be changed in place."""
+    return get_default_graph().get_collection_ref(key)
+
+
 def get_collection(key: Any, scope: str | None = None) -> list[Any]:
     """Returns the values of a collection of the default graph."""
     return get_default_graph().get_collection(key, scope)

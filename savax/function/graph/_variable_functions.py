@@ -15,6 +15,7 @@ from savax.function.graph._graph_keys import GraphKeys
 from savax.function.graph._graph_ops import group, no_op
 from savax.function.graph._graph_variables import GraphVariable
 from savax.function.graph._handles import Operation, Tensor
+from savax.function.graph._initializers import fans
 from savax.function.graph._node_building import constant_array
 from savax.types import as_dtype, as_shape
 
@@ -173,7 +174,9 @@ def _initial_value(name: str, shape: Any, dtype: DTypeLike, initializer: Any) ->
     if sizes is None or None in sizes:
         raise InvalidArgumentError(f"The shape of a new variable {name!r} must be fully known.")
     if initializer is not None:
-        return initializer(sizes, wanted)
+        graph = get_default_graph()
+        with graph.name_scope(f"{name}/Initializer/"), graph.control_dependencies(None):
+            return initializer(sizes, wanted)
     if not wanted.is_floating:
         return np.zeros([int(size or 0) for size in sizes], wanted.numpy_dtype)
     return _glorot_uniform(name, [int(size or 0) for size in sizes], wanted)
@@ -181,9 +184,6 @@ def _initial_value(name: str, shape: Any, dtype: DTypeLike, initializer: Any) ->
 
 def _glorot_uniform(name: str, sizes: list[int], dtype: DType) -> np.ndarray[Any, Any]:
     """Returns values of Glorot's uniform distribution, seeded by the variable's name."""
-    receptive = math.prod(sizes[:-2])
-    fan_in = receptive * sizes[-2] if len(sizes) > 1 else math.prod(sizes)
-    fan_out = receptive * sizes[-1] if len(sizes) > 1 else math.prod(sizes)
-    limit = math.sqrt(6 / max(1, fan_in + fan_out))
+    limit = math.sqrt(6 / max(1, sum(fans(sizes))))
     generator = np.random.default_rng(zlib.crc32(name.encode()))
     return generator.uniform(-limit, limit, sizes).astype(dtype.numpy_dtype)
