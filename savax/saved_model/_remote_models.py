@@ -61,7 +61,7 @@ class LocalCopy:
 
     def __init__(self) -> None:
         self.path = tempfile.mkdtemp(prefix="savax-")
-        self._remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        self._remove = weakref.finalize(self, _remove_tree, self.path, os.getpid())
 
     def keep_assets_only(self) -> None:
         """Removes what nobody needs once the model is loaded; all of it if there are no assets."""
@@ -78,6 +78,12 @@ class LocalCopy:
     def remove(self) -> None:
         """Removes the directory."""
         self._remove()
+
+
+def _remove_tree(path: str, pid: int) -> None:
+    """Removes a directory, unless this is a process that was forked from its maker."""
+    if os.getpid() == pid:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def copy_model(url: str) -> LocalCopy:

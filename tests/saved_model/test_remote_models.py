@@ -168,6 +168,19 @@ def test_models_of_version_1(memory: Any, tmp_path: Path) -> None:
     assert not os.path.exists("memory:")
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*")
+def test_a_forked_process_removes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "words").write_text("a")
+    save(Model(1.0, tmp_path / "words"), URL)
+    loaded = load(URL)
+    pid = os.fork()
+    if not pid:  # pragma: no cover - another process
+        loaded.file._owner.remove()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.path.exists(loaded.file)
+
+
 class StoppedError(Exception):
     """The process ends here."""
 
