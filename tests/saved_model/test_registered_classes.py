@@ -20,7 +20,7 @@ from savax.errors import (
 from savax.protos import SavedModel
 from savax.saved_model import load, save
 from savax.saved_model.experimental import register_serializable
-from savax.trackable import CLASS_REGISTRY
+from savax.trackable import CLASS_REGISTRY, SlotOwner
 from savax.train.experimental import register_checkpoint_saver, write_bundle
 
 if TYPE_CHECKING:
@@ -120,6 +120,22 @@ register_checkpoint_saver(
     "classes", "Special", lambda o: isinstance(o, Special), save_holder, restore_holder
 )
 
+
+@register_serializable("classes")
+class Counter(sx.Variable):
+    """A Variable of a registered class, which functions capture."""
+
+    @classmethod
+    def _deserialize_from_proto(cls, object_proto: Any, **_: Any) -> Any:
+        saved = object_proto.variable
+        return cls(np.zeros([dim.size for dim in saved.shape.dim], np.float32), name=saved.name)
+
+
+@register_serializable("classes")
+class Optimizer(SlotOwner, sx.AutoTrackable):
+    """Has slot variables."""
+
+
 X = np.float32([[1, 2], [3, 4], [5, 6]])
 
 
@@ -218,6 +234,25 @@ def test_tensors_of_a_class_come_back(tmp_path: Path) -> None:
     files = sorted(path.name for path in (tmp_path / "m" / "variables").iterdir())
     assert files == ["variables.data-00000-of-00001", "variables.index"]
     assert not [path for path in (tmp_path / "m").iterdir() if path.name.startswith("tmp")]
+
+
+def test_variables_and_optimizers_can_be_of_registered_classes(tmp_path: Path) -> None:
+    root = sx.Module()
+    root.v, root.optimizer = Counter(np.float32([1, 2]), name="own"), Optimizer()
+    root.optimizer.add_slot(root.v, "m", sx.Variable(np.float32([5, 6])))
+
+    @sx.function(input_signature=[sx.TensorSpec([2], sx.float32)])
+    def add(x):
+        return x + root.v.value
+
+    root.add = add
+    save(root, tmp_path / "m")
+    loaded = load(tmp_path / "m")
+    assert (type(loaded.v), type(loaded.optimizer)) == (Counter, Optimizer)
+    assert loaded.v.name == "own"
+    assert loaded.optimizer.get_slot(loaded.v, "m").numpy().tolist() == [5, 6]
+    loaded.v.assign([3, 4])
+    assert np.asarray(loaded.add(X[0])).tolist() == [4, 6]
 
 
 @pytest.mark.parametrize(
