@@ -136,6 +136,25 @@ def test_what_reads_models_reads_them_at_urls(
     assert "serving_default" in capsys.readouterr().out
 
 
+def test_convert_from_and_to_urls(memory: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    save(Model(3.0), URL)
+    memory.pipe_file("models/m/assets.extra/kept.txt", b"kept")
+    assert main(["convert", URL, "memory://models/text", "--to", "pbtxt"]) == 0
+    assert contains_saved_model("memory://models/text")
+    assert memory.cat_file("models/text/assets.extra/kept.txt") == b"kept"
+    assert load("memory://models/text").w.numpy() == 3
+    capsys.readouterr()
+    for target, message in (
+        ("memory://models/text", "isn't empty"),
+        (f"{URL}/inside", "is inside"),
+        (f"{URL}/", "replace itself"),
+    ):
+        assert main(["convert", URL, target]) != 0
+        assert message in capsys.readouterr().err
+    assert main(["convert", "memory://models/none", "memory://models/x"]) != 0
+    assert "no SavedModel" in capsys.readouterr().err
+
+
 def test_models_of_version_1(memory: Any, tmp_path: Path) -> None:
     (tmp_path / "words").write_text("a")
     v1 = sx.compat.v1

@@ -25,7 +25,8 @@ from savax.saved_model._model_forms import (
 from savax.saved_model._reader import choose_meta_graph, open_model, put_back, read_parts
 from savax.saved_model.cli._copied_files import copy_other_files
 from savax.saved_model.cli._renamed_signatures import rename_signatures
-from savax.trackable.bundle._locations import require_local
+from savax.trackable.bundle._locations import as_location, is_url
+from savax.trackable.bundle._storage import is_directory, list_names
 from savax.types import index_path, variables_prefix
 from savax.types._paths import FINGERPRINT_PB, SAVED_MODEL_CPB, SAVED_MODEL_PB, SAVED_MODEL_PBTXT
 
@@ -150,26 +151,31 @@ def check_target(source: PathLike, target: PathLike, *, force: bool) -> None:
     """Checks where a model is to be written.
 
     Args:
-      source: directory of the model that is read.
-      target: directory to write.
+      source: directory of the model that is read, or its URL.
+      target: directory to write, or its URL.
       force: whether something that is there may be replaced.
 
     Raises:
       NotFoundError: there is no source.
       InvalidArgumentError: the target isn't empty, or it is inside the source.
-      UnsupportedError: one is the URL of a remote file system.
+      SavaxError: a remote file system can't be asked.
     """
-    old = os.path.realpath(require_local(source, "A SavedModel"))
-    new = os.path.realpath(require_local(target, "A SavedModel"))
-    if not os.path.isdir(old):
+    old, new = _resolved(source), _resolved(target)
+    if not is_directory(old):
         raise NotFoundError(f"There is no SavedModel directory {os.fspath(source)!r}.")
-    if new != old and os.path.commonpath([old, new]) == old:
+    if new.startswith(f"{old.rstrip('/')}/"):
         raise InvalidArgumentError(f"{new!r} is inside the model that is converted, {old!r}.")
-    if force or not os.path.isdir(new) or not os.listdir(new):
+    if force or not is_directory(new) or not list_names(new):
         return
     if new == old:
         raise InvalidArgumentError(f"The model {old!r} would replace itself; --force lets it.")
     raise InvalidArgumentError(f"{new!r} isn't empty; --force replaces a model there.")
+
+
+def _resolved(place: PathLike) -> str:
+    """Returns a path without links, or a URL without a slash at its end."""
+    location = as_location(place)
+    return location.rstrip("/") if is_url(location) else os.path.realpath(location)
 
 
 def _form_of(directory: ModelDirectory) -> str:

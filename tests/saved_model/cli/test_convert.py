@@ -195,7 +195,6 @@ def test_nothing_is_replaced_without_force(
     assert "isn't empty; --force" in error(capsys, model, str(out))
     assert "is inside the model" in error(capsys, str(out), str(out / "new"), "--force")
     assert "is a file" in error(capsys, model, str(out / "saved_model.pb"))
-    assert "needs a local path" in error(capsys, model, "gs://bucket/out")
     assert files(out) == before
     (out / "notes.txt").write_text("mine")
     converted(str(out), tmp_path / "link", "--to", "pbtxt", "--force")
