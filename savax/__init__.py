@@ -42,7 +42,7 @@ _LAZY = lazy_names(
         "savax.function": (
             *("IndexedSlices", "RaggedTensor", "SparseTensor"),
             *("IndexedSlicesSpec", "RaggedTensorSpec", "SparseTensorSpec"),
-            *("as_jax", "freeze", "grad", "register_op", "value_and_grad"),
+            *("StableHLO", "as_jax", "freeze", "grad", "register_op", "value_and_grad"),
         ),
         "savax.trackable": (
             "AutoTrackable",

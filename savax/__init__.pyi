@@ -54,6 +54,7 @@ from savax.function import RaggedTensor as RaggedTensor
 from savax.function import RaggedTensorSpec as RaggedTensorSpec
 from savax.function import SparseTensor as SparseTensor
 from savax.function import SparseTensorSpec as SparseTensorSpec
+from savax.function import StableHLO as StableHLO
 from savax.function import as_jax as as_jax
 from savax.function import freeze as freeze
 from savax.function import function as function

@@ -52,9 +52,19 @@ from savax.function.lowering._body_lowering import lower_body, reachable_functio
 from savax.function.lowering._function_library import FunctionLibrary
 from savax.function.lowering._gradient_functions import lower_gradients
 from savax.function.lowering._graph_writer import GraphWriter
+from savax.function.stablehlo._options import (
+    OPS,
+    Backend,
+    StableHLO,
+    checked_fallback,
+    checked_lowering,
+    chosen_backend,
+)
 
 __all__ = [
     "GRADIENT_ATTR",
+    "OPS",
+    "Backend",
     "Body",
     "Capture",
     "CapturedTensor",
@@ -77,8 +87,12 @@ __all__ = [
     "Segment",
     "SparseTensor",
     "SparseTensorSpec",
+    "StableHLO",
     "TracedExecution",
     "as_jax",
+    "checked_fallback",
+    "checked_lowering",
+    "chosen_backend",
     "export_composites",
     "freeze",
     "function",

@@ -15,6 +15,8 @@ from savax.types import TensorSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from savax.function.stablehlo._options import StableHLO
+
 # The canonical form of a call: positional values with defaults filled in, then keyword-only ones.
 Canonical = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -33,6 +35,8 @@ class FunctionSpec:
       kwonlydefaults: their default values, by name.
       input_signature: one (nested) spec a positional parameter, or None.
       jit_compile: TensorFlow's three-valued wish; None leaves it to the runtime.
+      lowering: what it is saved as, as ``checked_lowering`` returns it.
+      fallback: what its primitives without operations are saved as, as ``checked_fallback`` does.
     """
 
     name: str
@@ -44,6 +48,8 @@ class FunctionSpec:
     kwonlydefaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     input_signature: tuple[Any, ...] | None = None
     jit_compile: bool | None = None
+    lowering: StableHLO | str | None = None
+    fallback: StableHLO | str | None = None
 
     @classmethod
     def from_callable(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import threading
 from typing import TYPE_CHECKING, Any, overload
 
@@ -28,12 +29,14 @@ from savax.function._execution import TracedExecution
 from savax.function._function_spec import Canonical, FunctionSpec
 from savax.function._jax_names import is_under_trace
 from savax.function._reachable import reachable_variables
+from savax.function.stablehlo._options import checked_fallback, checked_lowering
 from savax.trackable import FunctionLike, Trackable, Variable, current_frame, host_array
 from savax.types import TensorSpec, as_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
+    from savax.function.stablehlo._options import StableHLO
     from savax.trackable import SaveType
 
 # As many signatures are shown to a call that fits none.
@@ -162,6 +165,7 @@ class Function(FunctionLike):
         bound = self.python_function.__get__(instance)
         old = self.function_spec
         spec = FunctionSpec.from_callable(bound, self._raw_signature, old.jit_compile)
+        spec = dataclasses.replace(spec, lowering=old.lowering, fallback=old.fallback)
         return type(self)(
             bound, spec, reduce_retracing=self.reduce_retracing, constraints=self.constraints
         )
@@ -405,6 +409,8 @@ def function(
     reduce_retracing: bool = False,
     *,
     constraints: Sequence[str] = (),
+    lowering: StableHLO | str | None = None,
+    fallback: StableHLO | str | None = None,
     **unsupported: Any,
 ) -> Callable[[Callable[..., Any]], Function]: ...
 def function(
@@ -415,6 +421,8 @@ def function(
     reduce_retracing: bool = False,
     *,
     constraints: Sequence[str] = (),
+    lowering: StableHLO | str | None = None,
+    fallback: StableHLO | str | None = None,
     **unsupported: Any,
 ) -> Any:
     """Makes a Function of a Python function or method; a decorator with or without arguments.
@@ -429,6 +437,10 @@ def function(
       jit_compile: recorded in a saved model; in this process every function is compiled.
       reduce_retracing: whether dims that differ between calls become unknown ones.
       constraints: what is known of named or unknown dims, in JAX's notation: ``"b >= 2"``.
+      lowering: what a saved model holds: ``"ops"``, operations of TensorFlow; ``"stablehlo"`` or a
+        ``StableHLO``, one compiled module. By default what SaveOptions says.
+      fallback: what becomes of JAX primitives that have no operations: ``"refuse"``, or a module
+        for each use (``"stablehlo"`` or a ``StableHLO``). By default what SaveOptions says.
       unsupported: options of TensorFlow that savax refuses.
 
     Returns:
@@ -436,7 +448,9 @@ def function(
 
     Raises:
       SignatureMismatchError: the input signature doesn't fit the function, which isn't callable.
+      InvalidArgumentError: lowering or fallback has another value.
     """
+    lowering, fallback = checked_lowering(lowering), checked_fallback(fallback)
     if unsupported:
         raise UnsupportedOptionError(
             f"savax.function doesn't have {', '.join(map(repr, sorted(unsupported)))}."
@@ -449,7 +463,11 @@ def function(
             inner = inner.python_function or inner
         made = Function(
             inner,
-            _unbound_spec(inner, input_signature, jit_compile),
+            dataclasses.replace(
+                _unbound_spec(inner, input_signature, jit_compile),
+                lowering=lowering,
+                fallback=fallback,
+            ),
             reduce_retracing=reduce_retracing,
             constraints=constraints,
         )

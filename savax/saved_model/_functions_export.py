@@ -10,12 +10,15 @@ from typing import Any
 from savax.errors import UnsupportedError
 from savax.function import (
     GRADIENT_ATTR,
+    OPS,
+    Backend,
     ConcreteFunction,
     FrozenBody,
     FunctionLibrary,
     GradientFunction,
     LoadedBody,
     TracedExecution,
+    chosen_backend,
     gradient_type_of,
     lower_body,
     lower_gradients,
@@ -61,6 +64,7 @@ def export_functions(
     *,
     custom_gradients: bool = True,
     with_sources: bool = False,
+    backend: Backend = OPS,
 ) -> ExportedFunctions:
     """Lowers the functions that were traced, and adds those that were loaded unchanged.
 
@@ -68,6 +72,7 @@ def export_functions(
       concretes: in the order in which they get their numbers.
       custom_gradients: whether the gradient functions that models registered are kept.
       with_sources: whether to remember which equations nodes were written for.
+      backend: what functions without a wish of their own are written as.
 
     Raises:
       UnsupportedPrimitiveError: some primitives have no lowering; the message has all of them.
@@ -90,13 +95,20 @@ def export_functions(
         if isinstance(body, TracedExecution):
             name = library.unique_name(f"__inference_{concrete.name}")
             names[id(concrete)] = name
+            spec = concrete.function_spec
             try:
-                lower_body(body.traced, name, library, output_names=_output_names(concrete))
+                lower_body(
+                    body.traced,
+                    name,
+                    library,
+                    output_names=_output_names(concrete),
+                    backend=chosen_backend(spec.lowering, spec.fallback, backend),
+                )
             except UnsupportedError as error:
                 problems[f"In function {concrete.name!r}: {error}"] = None
                 kind = type(error)
             else:
-                _write_jit_compile(library.functions[name], concrete.function_spec.jit_compile)
+                _write_jit_compile(library.functions[name], spec.jit_compile)
         elif isinstance(body, SignatureBody) and not problems:
             name = library.unique_name(f"__inference_{concrete.name}")
             names[id(concrete)] = name

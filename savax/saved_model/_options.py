@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from savax.errors import InvalidArgumentError
-from savax.function import ConcreteFunction, Function
+from savax.function import (
+    Backend,
+    ConcreteFunction,
+    Function,
+    StableHLO,
+    checked_fallback,
+    checked_lowering,
+    chosen_backend,
+)
 from savax.saved_model._variable_policy import VariablePolicy
 from savax.trackable.checkpoint._io_device import check_io_device
 from savax.trackable.checkpoint._sharding_policies import checked_callback
@@ -18,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class SaveOptions:
-    """How ``save`` writes a model; the fields and their order are TensorFlow's, but for the last.
+    """How ``save`` writes a model; the fields and their order are TensorFlow's, but for the last three.
 
     Attributes:
       namespace_whitelist: the namespaces of custom ops (``namespace>Op``) that the model may use;
@@ -42,6 +50,10 @@ class SaveOptions:
       extra_tags: tags beside ``"serve"``; loading by tags then needs all of them.
       as_text: whether to write ``saved_model.pbtxt`` instead of ``saved_model.pb``. It is for
         people to read, and several times as large.
+      lowering: what functions without a wish of their own are written as: ``"ops"``, operations of
+        TensorFlow; ``"stablehlo"`` or a ``StableHLO``, one compiled module each.
+      fallback: what becomes of uses of JAX primitives that have no operations, in functions without
+        a wish of their own: ``"refuse"``; ``"stablehlo"`` or a ``StableHLO``, a module each.
 
     Raises:
       TypeError: an alias names no function, or ``namespace_whitelist`` is no list.
@@ -62,10 +74,14 @@ class SaveOptions:
     experimental_sharding_callback: ShardingCallback | None = None
     extra_tags: Iterable[str] | None = None
     as_text: bool = False
+    lowering: StableHLO | str = "ops"
+    fallback: StableHLO | str = "refuse"
 
     def __post_init__(self) -> None:
         if self.experimental_image_format and self.as_text:
             raise InvalidArgumentError("A model is written as text or as an image, not as both.")
+        checked_lowering(self.lowering)
+        checked_fallback(self.fallback)
         _check_namespaces(self.namespace_whitelist)
         check_io_device(self.experimental_io_device)
         policy = VariablePolicy.from_obj(self.experimental_variable_policy)
@@ -77,6 +93,10 @@ class SaveOptions:
             raise InvalidArgumentError(
                 f"extra_tags is a list of tags, got the string {self.extra_tags!r}."
             )
+
+    def backend(self) -> Backend:
+        """Returns what functions without a wish of their own are written as."""
+        return chosen_backend(checked_lowering(self.lowering), checked_fallback(self.fallback))
 
     def aliases(self) -> dict[str, list[Function | ConcreteFunction]]:
         """Returns the functions of each alias."""

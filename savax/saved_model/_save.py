@@ -218,6 +218,7 @@ def build_saved_model(
         [*concretes, *_concrete_functions(aliases)],
         custom_gradients=options.experimental_custom_gradients,
         with_sources=options.save_debug_info,
+        backend=options.backend(),
     )
     separate_shared_names(graph, functions)
     main = MainGraph()

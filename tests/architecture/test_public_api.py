@@ -51,6 +51,7 @@ PUBLIC_NAMES = [
     "TensorSpec",
     "SparseTensor",
     "SparseTensorSpec",
+    "StableHLO",
     "RaggedTensor",
     "RaggedTensorSpec",
     "IndexedSlices",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from savax.errors import CorruptSavedModelError
+from savax.errors import CorruptSavedModelError, UnsupportedError
 from savax.function.lowering._lowering import lower_function
 from savax.function.lowering._rank_lowering import lower_ranks
+from savax.function.stablehlo._options import OPS, Backend
 from savax.function.tracing._traced_body import RankPolymorphicBody, TracedBody
 from savax.protos import FunctionDef
 
@@ -23,6 +24,7 @@ def lower_body(
     library: FunctionLibrary,
     *,
     output_names: Sequence[str] | None = None,
+    backend: Backend = OPS,
 ) -> FunctionDef:
     """Lowers a traced function and adds the FunctionDef to the library.
 
@@ -31,13 +33,20 @@ def lower_body(
       name: name of the function, unique in the library.
       library: gets the function and those that it calls.
       output_names: names of the results.
+      backend: what it is written as.
 
     Raises:
       UnsupportedPrimitiveError: primitives have no lowering; all are listed.
+      UnsupportedError: it has no module.
     """
     if isinstance(body, RankPolymorphicBody):
+        if backend != OPS:
+            raise UnsupportedError(
+                "A compiled module has arguments of known rank, and this function has arguments of "
+                "unknown rank. Give it an input_signature with ranks, or lower it as operations."
+            )
         return lower_ranks(body, name, library, output_names=output_names)
-    return lower_function(body, name, library, output_names=output_names)
+    return lower_function(body, name, library, output_names=output_names, backend=backend)
 
 
 def reachable_functions(name: str, functions: Mapping[str, FunctionDef]) -> dict[str, FunctionDef]:

@@ -1,9 +1,9 @@
 """Calls with derivatives of their own as nodes that name a custom gradient.
 
-They are calls of ``jax.custom_vjp`` and ``jax.custom_jvp`` functions, and of solvers that
-``jax.lax.custom_linear_solve`` differentiates without looking into them. The results and operands
-of such a call pass through an IdentityN. Its gradient becomes a function of the library when all
-functions that call are lowered, see ``_gradient_functions``.
+They are calls of ``jax.custom_vjp`` and ``jax.custom_jvp`` functions, of compiled modules, and of
+solvers that ``jax.lax.custom_linear_solve`` differentiates without looking into them. The results
+and operands of such a call pass through an IdentityN. Its gradient becomes a function of the
+library when all functions that call are lowered, see ``_gradient_functions``.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from savax.function._jax_names import bind_params
 from savax.function.lowering._graph_nodes import Symbol, known_shape
 from savax.types import TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
 
     import numpy as np
 
     from savax.function.lowering._graph_builder import GraphBuilder
+    from savax.function.stablehlo._options import StableHLO
 
 # Larger constants are captured rather than repeated in the gradient function.
 _MAX_REPEATED_SIZE = 16
@@ -38,19 +40,38 @@ _NAMES = {
 
 
 class JaxCall(NamedTuple):
-    """An equation that JAX differentiates by a rule of its own.
+    """A call that JAX differentiates, and TensorFlow couldn't.
 
     Attributes:
-      primitive: its primitive.
-      params: its parameters.
+      name: what its gradient is called.
+      function: what is called, a function of arrays that returns a list of them.
       operand_types: abstract values of its operands.
       result_types: abstract values of its results.
+      module: how its gradient is written as a module; None for operations.
+      wide: whether 64-bit types are needed within.
     """
 
-    primitive: Any
-    params: Mapping[str, Any]
+    name: str
+    function: Callable[..., Sequence[Any]]
     operand_types: Sequence[Any]
     result_types: Sequence[Any]
+    module: StableHLO | None = None
+    wide: bool = False
+
+
+def equation_call(
+    primitive: Any,
+    params: Mapping[str, Any],
+    operand_types: Sequence[Any],
+    result_types: Sequence[Any],
+) -> JaxCall:
+    """Returns the call that an equation is, which JAX differentiates by a rule of its own."""
+
+    def run(*operands: Any) -> Sequence[Any]:
+        results: Sequence[Any] = bind_params(primitive, dict(params), *operands)
+        return results
+
+    return JaxCall(_NAMES[primitive.name], run, operand_types, result_types)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +81,7 @@ class CustomGradientCall:
     Attributes:
       name: of the gradient function, and the type that the IdentityN names.
       order: how many derivatives were taken where the call stands, this one included.
-      call: JAX's equation.
+      call: the call itself.
       known: values of small constants among the operands, by position.
       moving: positions of the operands that have a gradient.
       fixed: positions of the others that the gradient may need.
@@ -90,7 +111,7 @@ def attach_gradient(
 
     Args:
       g: builder of the graph.
-      call: JAX's equation.
+      call: the call.
       operands: symbols of the call's operands.
       results: symbols of its results; anything for those that aren't read.
       constant: positions of operands that have no gradient, whatever their dtype.
@@ -118,7 +139,7 @@ def attach_gradient(
     if library.gradient_order > MAX_ORDER:
         return _without_gradient(g, results, wrapped)
     inputs = [*(results[i] for i in wrapped), *(operands[i] for i in (*moving, *fixed))]
-    name = library.unique_name(f"__inference_{_NAMES[call.primitive.name]}_gradient")
+    name = library.unique_name(f"__inference_{call.name}_gradient")
     outputs = g.op("IdentityN", inputs, shapes=[x.shape for x in inputs], _gradient_op_type=name)
     calls.append(
         CustomGradientCall(

@@ -6,6 +6,7 @@ what the backward pass needs, so that a forward pass alone computes nothing more
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -15,7 +16,6 @@ from jax.extend.core import Literal
 
 from savax.errors import EscapedTracerError, UnsupportedError
 from savax.function._arrays import abstract
-from savax.function._jax_names import bind_params
 from savax.function._op_schemas import op_schema, output_ranges
 from savax.function.evaluation._attr_decoding import decode_attrs
 from savax.function.evaluation._registered_gradients import (
@@ -25,6 +25,8 @@ from savax.function.evaluation._registered_gradients import (
 )
 from savax.function.lowering._lowering import CaptureSpec, capture_spec, lower_jaxpr
 from savax.function.lowering._primitive_scan import live_equations
+from savax.function.stablehlo._compilation import is_64_bit
+from savax.function.stablehlo._options import OPS, Backend
 from savax.function.tracing._trace_session import TraceSession
 from savax.types import TensorSpec
 
@@ -36,9 +38,6 @@ if TYPE_CHECKING:
     from savax.function.tracing._trace_passes import FlatFunction
     from savax.protos import FunctionDef, NodeDef
     from savax.trackable import Variable
-
-
-_64_BIT = frozenset({"int64", "uint64", "float64", "complex128"})
 
 
 class _Backward(NamedTuple):
@@ -73,7 +72,7 @@ def lower_gradients(library: FunctionLibrary) -> list[GradientFunction]:
         try:
             captured = _needed(call)
             variables = _lower(call, captured, library)
-        except (UnsupportedError, UnexpectedTracerError, EscapedTracerError):
+        except (NotImplementedError, UnexpectedTracerError, EscapedTracerError):
             continue
         found.append(_gradient_function(call, captured, variables, function, node))
     return found
@@ -89,12 +88,14 @@ def _lower(
         CaptureSpec(f"capture_{i}", spec.dtype, spec.shape, is_variable=False)
         for i, spec in enumerate(specs)
     ]
+    module = call.call.module
     lower_jaxpr(
         backward.jaxpr,
         call.name,
         library,
         arg_specs=_named(call.specs),
         captures=[*map(capture_spec, backward.variables), *captures],
+        backend=OPS if module is None else Backend(replace(module, gradients=False)),
     )
     return backward.variables
 
@@ -191,7 +192,7 @@ def _trace_backward(call: CustomGradientCall, captured: Sequence[int]) -> _Backw
         def forward(*moving: Any) -> list[Any]:
             values = operands | dict(zip(call.moving, moving, strict=True))
             ordered = [values[i] for i in range(len(values))]
-            results = bind_params(call.call.primitive, dict(call.call.params), *ordered)
+            results = call.call.function(*ordered)
             return [results[i] for i in call.wrapped]
 
         _, pull = jax.vjp(forward, *(operands[i] for i in call.moving))
@@ -199,12 +200,12 @@ def _trace_backward(call: CustomGradientCall, captured: Sequence[int]) -> _Backw
         return [_conjugated(x) for x in pull([_conjugated(ct) for ct in cotangents])], None
 
     types = [*(of_operands[i] for i in captured), *of_results, *of_operands]
-    return _trace_in_own_frame(backward, types)
+    wide = call.call.wide or any(map(is_64_bit, types))
+    return _trace_in_own_frame(backward, types, wide=wide)
 
 
-def _trace_in_own_frame(backward: FlatFunction, types: Sequence[Any]) -> _Backward:
+def _trace_in_own_frame(backward: FlatFunction, types: Sequence[Any], *, wide: bool) -> _Backward:
     """Traces a backward pass whose arguments have the given abstract values."""
-    wide = any(str(aval.dtype) in _64_BIT for aval in types)
     wide = wide or bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
     arguments: list[Any] = [
         jax.ShapeDtypeStruct(aval.shape, aval.dtype)  # type: ignore[no-untyped-call]

@@ -19,6 +19,7 @@ from savax.function.lowering._function_bodies import FunctionBody, Operands, Ref
 from savax.function.lowering._graph_builder import GraphBuilder, ResultType
 from savax.function.lowering._graph_nodes import Symbol, known_shape, same_shape
 from savax.function.lowering._graph_writer import legal_node_name
+from savax.function.lowering._module_calls import call_equation
 from savax.function.lowering._narrow_types import narrowed, widened
 from savax.function.lowering._primitive_scan import PrimitiveScan, live_equations, nearest_line
 from savax.function.ops._params import IGNORABLE
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from savax.function.lowering._function_library import FunctionLibrary
+    from savax.function.stablehlo._options import StableHLO
 
 # A jaxpr with fewer equations is repeated rather than called.
 _MIN_SHARED_EQUATIONS = 20
@@ -89,12 +91,20 @@ class JaxprLowering:
       library: where functions of loop bodies and calls go.
       name: the function's name, for error messages and names of inner functions.
       scan: what is known about all equations.
+      fallback: how equations without a lowering become modules; None refuses them.
     """
 
-    def __init__(self, library: FunctionLibrary, name: str, scan: PrimitiveScan) -> None:
+    def __init__(
+        self,
+        library: FunctionLibrary,
+        name: str,
+        scan: PrimitiveScan,
+        fallback: StableHLO | None = None,
+    ) -> None:
         self.library = library
         self.name = name
         self.scan = scan
+        self.fallback = fallback
         self._problems: list[str] = []
         self._around: list[Any] = []  # the equations that are being lowered, outermost first
         self._types: dict[int, tuple[Any, ResultType]] = {}
@@ -187,9 +197,7 @@ class JaxprLowering:
             if folded is not None:
                 results: tuple[Any, ...] = (folded,)
             else:
-                row = LOWERINGS[name]
-                passed = _passed_params(row, equation)
-                results = _as_tuple(row.rule(g, *(wide or operands), **passed))
+                results = self._results(g, equation, wide or operands)
             if wide is not None:
                 results = tuple(narrowed(g, results, expected))
             self._check(equation, expected, results)
@@ -210,6 +218,18 @@ class JaxprLowering:
             g.graph.source = outer_source
         for var, result in zip(equation.outvars, results, strict=True):
             env[var] = result
+
+    def _results(self, g: GraphBuilder, equation: Any, operands: Sequence[Any]) -> tuple[Any, ...]:
+        """Returns the results of an equation by its rule, or by a module if that is allowed."""
+        row = LOWERINGS.get(equation.primitive.name)
+        try:
+            if row is not None:
+                return _as_tuple(row.rule(g, *operands, **_passed_params(row, equation)))
+        except UnsupportedError:
+            if self.fallback is None:
+                raise
+        assert self.fallback is not None  # else the scan has refused the primitive
+        return tuple(call_equation(g, equation, operands, self.fallback))
 
     def _check(self, equation: Any, expected: Sequence[ResultType], results: Sequence[Any]) -> None:
         name = equation.primitive.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from savax.function.lowering._function_library import (
 from savax.function.lowering._graph_builder import GraphBuilder, ResultType
 from savax.function.lowering._graph_nodes import Symbol, known_shape
 from savax.function.lowering._jaxpr_lowering import JaxprLowering, LoweringRuleError, result_type
-from savax.function.lowering._primitive_scan import check_primitives
+from savax.function.lowering._module_calls import call_jaxpr
+from savax.function.lowering._primitive_scan import PrimitiveScan, check_primitives
 from savax.function.ops._registry import LOWERINGS
+from savax.function.stablehlo._options import OPS, Backend
 from savax.trackable import TableResource, Variable
 from savax.types import DType, Shape, TensorSpec, as_dtype, as_shape
 
@@ -61,6 +64,7 @@ def lower_jaxpr(
     written: Sequence[int] = (),
     out_dtypes: Sequence[DType] | None = None,
     output_names: Sequence[str] | None = None,
+    backend: Backend = OPS,
 ) -> FunctionDef:
     """Lowers a closed jaxpr and adds the FunctionDef to the library.
 
@@ -74,6 +78,7 @@ def lower_jaxpr(
       written: indices of the captures that are assigned.
       out_dtypes: dtypes of the results; one other than the jaxpr's is cast.
       output_names: names of the results.
+      backend: what the jaxpr is written as.
 
     Returns:
       The FunctionDef.
@@ -81,12 +86,23 @@ def lower_jaxpr(
     Raises:
       UnsupportedPrimitiveError: primitives have no lowering; all are listed.
       UnsupportedParamError: uses of primitives have no lowering; all are listed.
+      UnsupportedError: it has no module.
     """
-    scan = check_primitives(jaxpr, name, LOWERINGS)
-    lowering = JaxprLowering(library, name, scan)
+    if backend.whole is None:
+        single = backend.single
+        scan = check_primitives(jaxpr, name, LOWERINGS, allow_others=single is not None)
+    else:
+        single, scan = None, PrimitiveScan()
+    lowering = JaxprLowering(library, name, scan, single)
     boundary = _Boundary(lowering, jaxpr, arg_specs, captures)
     g = boundary.builder
-    results = lowering.inline(g, jaxpr, (), [*boundary.captured_values(), *boundary.arg_values()])
+    operands = [*boundary.captured_values(), *boundary.arg_values()]
+    if backend.whole is None:
+        results = lowering.inline(g, jaxpr, (), operands)
+    else:
+        g.out = tuple(result_type(aval) for aval in jaxpr.out_avals)
+        g.is_read = (True,) * len(g.out)
+        results = call_jaxpr(g, jaxpr, operands, _label(name), backend.whole)
     count = len(results) - len(written)
     outputs = boundary.outputs(results[:count], out_dtypes)
     for index, value in zip(written, results[count:], strict=True):
@@ -102,6 +118,7 @@ def lower_function(
     library: FunctionLibrary,
     *,
     output_names: Sequence[str] | None = None,
+    backend: Backend = OPS,
 ) -> FunctionDef:
     """Lowers a traced function and adds the FunctionDef to the library.
 
@@ -113,10 +130,12 @@ def lower_function(
       name: name of the FunctionDef, unique in the library.
       library: gets it and the functions that it calls.
       output_names: names of the results; ``output_0`` ... by default.
+      backend: what it is written as.
 
     Raises:
       UnsupportedPrimitiveError: primitives have no lowering; all are listed.
       UnsupportedParamError: uses of primitives have no lowering; all are listed.
+      UnsupportedError: it has no module.
     """
     specs = [
         TensorSpec(spec.dims, spec.dtype, argument)
@@ -131,7 +150,13 @@ def lower_function(
         written=body.written,
         out_dtypes=[spec.dtype for spec in body.out_specs],
         output_names=output_names,
+        backend=backend,
     )
+
+
+def _label(name: str) -> str:
+    """Returns what a user calls the function of a FunctionDef."""
+    return re.sub(r"^__inference_|_\d+$", "", name)
 
 
 def capture_spec(capture: Capture) -> CaptureSpec:

@@ -84,13 +84,16 @@ class PrimitiveScan:
 _CALLS = frozenset({"jit", "pjit"})
 
 
-def check_primitives(jaxpr: Any, function: str, lowered: Container[str]) -> PrimitiveScan:
+def check_primitives(
+    jaxpr: Any, function: str, lowered: Container[str], *, allow_others: bool = False
+) -> PrimitiveScan:
     """Scans a closed jaxpr.
 
     Args:
       jaxpr: the ClosedJaxpr.
       function: name of the function, for the message.
       lowered: names of the primitives that have a lowering.
+      allow_others: whether others are accepted.
 
     Raises:
       UnsupportedPrimitiveError: it uses primitives that have none; all are listed.
@@ -98,7 +101,7 @@ def check_primitives(jaxpr: Any, function: str, lowered: Container[str]) -> Prim
     scan = PrimitiveScan()
     scan.visit(jaxpr.jaxpr)
     missing = sorted(name for name in scan.counts if name not in lowered)
-    if missing:
+    if missing and not allow_others:
         lines = "".join(f"\n  {_describe(name, scan)}" for name in missing)
         count = "1 JAX primitive" if len(missing) == 1 else f"{len(missing)} JAX primitives"
         verb = "has" if len(missing) == 1 else "have"

@@ -1,0 +1,192 @@
+"""JAX functions as StableHLO modules that TensorFlow reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.extend.core
+from jax import export
+from jax.extend.mlir import ir
+from jax.extend.mlir.dialects import stablehlo
+
+from savax.errors import SavaxError, UnsupportedError
+from savax.function._jax_names import jaxprs_in_params
+from savax.function.stablehlo._modules import (
+    describe,
+    read_module,
+    strip_locations,
+    write_module,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from savax.function.stablehlo._options import StableHLO
+
+# The calling convention, an attribute of the node. Modules for one device and without effects are
+# alike since 8; TensorFlow up to 2.15 reads no other, and StableHLO up to 0.14 only.
+_CONVENTION, _OLD_CONVENTION = 9, 8
+_LAST_OLD = (0, 14)
+
+# Custom calls that XLA itself resolves. Others are functions of jaxlib, which TensorFlow hasn't.
+_TARGETS_OF_XLA = frozenset(
+    {
+        *("Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "annotate_device_placement"),
+        *("shape_assertion", "stablehlo.dynamic_reduce_window", "stablehlo.dynamic_top_k"),
+        *("stablehlo.dynamic_rng_bit_generator", "stablehlo.dynamic_approx_top_k", "ApproxTopK"),
+        *("Eigh", "Qr", "ProductOfElementaryHouseholderReflectors", "LuDecomposition"),
+    }
+)
+
+_FRONTEND = "mhlo.frontend_attributes"
+_ASSERTION = "shape_assertion"
+# How JAX begins the check of an unknown size that it takes to be at least 1.
+_POSITIVE = "Expected value >= 1 for dimension variable"
+
+_64_BIT = frozenset({"int64", "uint64", "float64", "complex128"})
+
+
+@dataclass(frozen=True)
+class CompiledModule:
+    """A module, and how it is called.
+
+    Attributes:
+      artifact: its bytes.
+      version: of the calling convention.
+      kept: positions of the operands that it takes.
+    """
+
+    artifact: bytes
+    version: int
+    kept: tuple[int, ...]
+
+
+def compile_function(
+    function: Callable[..., Any],
+    avals: Sequence[Any],
+    name: str,
+    options: StableHLO,
+    *,
+    wide: bool,
+) -> CompiledModule:
+    """Returns the module of a JAX function of arrays.
+
+    Args:
+      function: the function; returns a list of arrays.
+      avals: abstract values of its arguments, of one symbolic scope.
+      name: what it is called, for messages and in the module.
+      options: platforms and version.
+      wide: whether it computes with 64-bit types.
+
+    Raises:
+      UnsupportedError: JAX can't export it, it needs what only JAX has, or the version of StableHLO
+        lacks its operations.
+    """
+
+    def run(*args: Any) -> Any:
+        return function(*args)
+
+    run.__name__ = name if name.isidentifier() else "function"
+    specs: list[Any] = [
+        jax.ShapeDtypeStruct(aval.shape, aval.dtype)  # type: ignore[no-untyped-call]
+        for aval in avals
+    ]
+    try:
+        with jax.enable_x64(wide):
+            exported = export.export(jax.jit(run), platforms=options.platforms)(*specs)
+    except SavaxError:
+        raise
+    except Exception as error:  # JAX has many, of which most are no classes of their own
+        reason = str(error).partition("\n")[0]
+        raise UnsupportedError(f"{name} can't be exported as StableHLO: {reason}") from error
+    if exported.nr_devices != 1:
+        raise UnsupportedError(
+            f"{name} is a program for {exported.nr_devices} devices; a SavedModel's is for one."
+        )
+    module = read_module(exported.mlir_module_serialized)
+    strip_locations(module)
+    _strip_notes(module)
+    _check_targets(module, name)
+    artifact, version = _written(module, name, options)
+    numbers = tuple(int(number) for number in version.split("."))
+    convention = _OLD_CONVENTION if numbers[:2] <= _LAST_OLD else _CONVENTION
+    return CompiledModule(artifact, convention, tuple(exported.module_kept_var_idx))
+
+
+def uses_64_bits(jaxpr: Any) -> bool:
+    """Whether a jaxpr, or one within, has values of 64 bits."""
+    return any(map(is_64_bit, _avals(jaxpr)))
+
+
+def is_64_bit(aval: Any) -> bool:
+    """Whether an abstract value has numbers of 64 bits (each part of a complex one)."""
+    return str(getattr(aval, "dtype", "")) in _64_BIT
+
+
+def _avals(jaxpr: Any) -> Iterator[Any]:
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    yield from (var.aval for var in (*jaxpr.invars, *jaxpr.constvars))
+    for equation in jaxpr.eqns:
+        yield from (var.aval for var in equation.outvars)
+        for inner in jaxprs_in_params(equation.params):
+            yield from _avals(inner)
+
+
+def _strip_notes(module: Any) -> None:
+    """Removes what tracing wrote to operations, and the check that no size is 0.
+
+    An empty batch is computed as by operations of TensorFlow; JAX's check would refuse it.
+    """
+    unwanted = []
+
+    def visit(operation: Any) -> Any:
+        attributes = operation.attributes
+        if _FRONTEND in attributes:
+            del attributes[_FRONTEND]
+        if operation.name == "stablehlo.custom_call" and _is_positive_check(attributes):
+            unwanted.append(operation)
+        return ir.WalkResult.ADVANCE
+
+    with module.context:
+        module.operation.walk(visit)
+        for operation in unwanted:
+            operation.erase()
+
+
+def _is_positive_check(attributes: Any) -> bool:
+    return (
+        attributes["call_target_name"].value == _ASSERTION
+        and "error_message" in attributes
+        and _POSITIVE in attributes["error_message"].value
+    )
+
+
+def _check_targets(module: Any, name: str) -> None:
+    targets = sorted(set(describe(module)["custom_calls"]) - _TARGETS_OF_XLA)
+    if targets:
+        raise UnsupportedError(
+            f"{name} calls functions of JAX's own libraries, which TensorFlow doesn't have: "
+            f"{', '.join(targets)}. Write it as TensorFlow's operations (lowering='ops')."
+        )
+
+
+def _written(module: Any, name: str, options: StableHLO) -> tuple[bytes, str]:
+    """Returns a module's bytes in the version that is wished for, or the oldest that has it."""
+    if options.version is not None:
+        try:
+            return write_module(module, options.version), options.version
+        except ValueError as error:
+            raise UnsupportedError(
+                f"{name} can't be written in StableHLO {options.version}, which lacks some of its "
+                "operations or is unknown to this JAX. Choose another version."
+            ) from error
+    newest: str = stablehlo.get_current_version()
+    major, minor, _ = map(int, newest.split("."))
+    for version in [*(f"{major}.{older}.0" for older in range(minor + 1)), newest]:
+        try:
+            return write_module(module, version), version
+        except ValueError:
+            continue
+    raise UnsupportedError(f"{name} has operations that no version of StableHLO holds.")
