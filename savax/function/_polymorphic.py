@@ -437,10 +437,8 @@ def function(
       jit_compile: recorded in a saved model; in this process every function is compiled.
       reduce_retracing: whether dims that differ between calls become unknown ones.
       constraints: what is known of named or unknown dims, in JAX's notation: ``"b >= 2"``.
-      lowering: what a saved model holds: ``"ops"``, operations of TensorFlow; ``"stablehlo"`` or a
-        ``StableHLO``, one compiled module. By default what SaveOptions says.
-      fallback: what becomes of JAX primitives that have no operations: ``"refuse"``, or a module
-        for each use (``"stablehlo"`` or a ``StableHLO``). By default what SaveOptions says.
+      lowering: what it is saved as; by default, and in what form, as in SaveOptions.
+      fallback: what primitives without operations are saved as; as in SaveOptions.
       unsupported: options of TensorFlow that savax refuses.
 
     Returns:
@@ -450,7 +448,7 @@ def function(
       SignatureMismatchError: the input signature doesn't fit the function, which isn't callable.
       InvalidArgumentError: lowering or fallback has another value.
     """
-    lowering, fallback = checked_lowering(lowering), checked_fallback(fallback)
+    wishes: Any = {"lowering": checked_lowering(lowering), "fallback": checked_fallback(fallback)}
     if unsupported:
         raise UnsupportedOptionError(
             f"savax.function doesn't have {', '.join(map(repr, sorted(unsupported)))}."
@@ -461,13 +459,10 @@ def function(
             raise TracingError(f"savax.function decorates functions, got {inner!r}.")
         if isinstance(inner, Function):
             inner = inner.python_function or inner
+        spec = _unbound_spec(inner, input_signature, jit_compile)
         made = Function(
             inner,
-            dataclasses.replace(
-                _unbound_spec(inner, input_signature, jit_compile),
-                lowering=lowering,
-                fallback=fallback,
-            ),
+            dataclasses.replace(spec, **wishes),
             reduce_retracing=reduce_retracing,
             constraints=constraints,
         )

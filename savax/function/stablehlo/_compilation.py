@@ -40,7 +40,8 @@ _TARGETS_OF_XLA = frozenset(
     }
 )
 
-_FRONTEND = "mhlo.frontend_attributes"
+# Attributes of operations that tell where they come from, and how to share them among devices.
+_NOTES = ("mhlo.frontend_attributes", "sdy.")
 _ASSERTION = "shape_assertion"
 # How JAX begins the check of an unknown size that it takes to be at least 1.
 _POSITIVE = "Expected value >= 1 for dimension variable"
@@ -110,8 +111,7 @@ def compile_function(
     _strip_notes(module)
     _check_targets(module, name)
     artifact, version = _written(module, name, options)
-    numbers = tuple(int(number) for number in version.split("."))
-    convention = _OLD_CONVENTION if numbers[:2] <= _LAST_OLD else _CONVENTION
+    convention = _OLD_CONVENTION if _numbers(version)[:2] <= _LAST_OLD else _CONVENTION
     return CompiledModule(artifact, convention, tuple(exported.module_kept_var_idx))
 
 
@@ -135,7 +135,7 @@ def _avals(jaxpr: Any) -> Iterator[Any]:
 
 
 def _strip_notes(module: Any) -> None:
-    """Removes what tracing wrote to operations, and the check that no size is 0.
+    """Removes what means nothing to TensorFlow, and the check that no size is 0.
 
     An empty batch is computed as by operations of TensorFlow; JAX's check would refuse it.
     """
@@ -143,8 +143,11 @@ def _strip_notes(module: Any) -> None:
 
     def visit(operation: Any) -> Any:
         attributes = operation.attributes
-        if _FRONTEND in attributes:
-            del attributes[_FRONTEND]
+        # Attributes come as pairs in JAX 0.9, and as names in JAX 0.10.
+        names = [getattr(attribute, "name", attribute) for attribute in attributes]
+        for attribute in names:
+            if attribute.startswith(_NOTES):
+                del attributes[attribute]
         if operation.name == "stablehlo.custom_call" and _is_positive_check(attributes):
             unwanted.append(operation)
         return ir.WalkResult.ADVANCE
@@ -172,18 +175,27 @@ def _check_targets(module: Any, name: str) -> None:
         )
 
 
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
+
+
 def _written(module: Any, name: str, options: StableHLO) -> tuple[bytes, str]:
     """Returns a module's bytes in the version that is wished for, or the oldest that has it."""
+    oldest, newest = stablehlo.get_minimum_version(), stablehlo.get_current_version()
     if options.version is not None:
+        if not _numbers(oldest) <= _numbers(options.version) <= _numbers(newest):
+            raise UnsupportedError(
+                f"{name} can't be written in StableHLO {options.version}: this JAX writes versions "
+                f"{oldest} to {newest}."
+            )
         try:
             return write_module(module, options.version), options.version
         except ValueError as error:
             raise UnsupportedError(
                 f"{name} can't be written in StableHLO {options.version}, which lacks some of its "
-                "operations or is unknown to this JAX. Choose another version."
+                "operations. Choose a newer version."
             ) from error
-    newest: str = stablehlo.get_current_version()
-    major, minor, _ = map(int, newest.split("."))
+    major, minor, _ = _numbers(newest)
     for version in [*(f"{major}.{older}.0" for older in range(minor + 1)), newest]:
         try:
             return write_module(module, version), version

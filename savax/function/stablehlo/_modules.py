@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jax.extend import mlir
 from jax.extend.mlir import ir, passmanager
-from jax.extend.mlir.dialects import chlo, func, stablehlo
+from jax.extend.mlir.dialects import chlo, func, sdy, stablehlo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +45,7 @@ def read_module(artifact: bytes) -> Any:
     context = ir.Context()
     stablehlo.register_dialect(context)
     chlo.register_dialect(context)
+    sdy.register_dialect(context)
     try:
         return stablehlo.deserialize_portable_artifact(context, artifact)
     except Exception as error:
