@@ -48,7 +48,7 @@ from savax.function.evaluation._registered_gradients import (
     gradient_type_of,
 )
 from savax.function.evaluation._segments import Segment
-from savax.function.lowering._body_lowering import lower_body, reachable_functions, renamed_function
+from savax.function.lowering._body_lowering import lower_body, renamed_function
 from savax.function.lowering._function_library import FunctionLibrary
 from savax.function.lowering._gradient_functions import lower_gradients
 from savax.function.lowering._graph_writer import GraphWriter
@@ -101,7 +101,6 @@ __all__ = [
     "import_composites",
     "lower_body",
     "lower_gradients",
-    "reachable_functions",
     "register_op",
     "renamed_function",
     "stripped_op_list",

@@ -20,6 +20,7 @@ from savax.function._call_matching import (
     tensors_of,
 )
 from savax.function._call_memo import CallMemo
+from savax.function.stablehlo._options import chosen_backend
 from savax.trackable import FunctionLike, TableResource, Trackable, Variable
 from savax.types import TensorSpec
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from savax.function._function_spec import Canonical, FunctionSpec
     from savax.function.evaluation._segments import Segment
+    from savax.function.stablehlo._options import Backend
+    from savax.protos import CompiledModule
     from savax.trackable import SaveType
 
 
@@ -53,6 +56,15 @@ class Body(Protocol):
 
     def segments(self) -> list[Segment]:
         """Returns the parts in which a call runs."""
+        ...
+
+    def compiled_modules(self, name: str, backend: Backend) -> tuple[CompiledModule, ...]:
+        """Returns the compiled modules that a saved model has for it.
+
+        Args:
+          name: what the function is called.
+          backend: what it is written as, if it was traced.
+        """
         ...
 
 
@@ -158,6 +170,17 @@ class ConcreteFunction(FunctionLike):
     def tensors_of(self, flat: FlatArguments) -> list[Any]:
         """Returns the tensors of a call that the signature accepts, as arrays that fit it."""
         return self.converted(tensors_of(flat, self._wanted))
+
+    def compiled_modules(self) -> tuple[CompiledModule, ...]:
+        """Returns the compiled modules (``XlaCallModule``) in the function as it is saved.
+
+        A traced function is lowered for that, as its own ``lowering`` and ``fallback`` say.
+
+        Raises:
+          UnsupportedError: it has no form that could be saved.
+        """
+        spec = self.function_spec
+        return self.body.compiled_modules(self.name, chosen_backend(spec.lowering, spec.fallback))
 
     def converted(self, values: Sequence[Any]) -> list[Any]:
         """Returns tensor arguments in flattened order as arrays that fit the signature."""

@@ -15,14 +15,20 @@ from savax.errors import VariableWriteError
 from savax.function._arrays import current_value, is_tracer, narrowed, settled_value
 from savax.function._hosted_execution import hosted_body, runs_on_host
 from savax.function.evaluation._segments import Segment
+from savax.function.lowering._body_lowering import lower_body
+from savax.function.lowering._function_library import FunctionLibrary
+from savax.function.stablehlo._options import OPS
 from savax.function.tracing._traced_body import RankPolymorphicBody, TracedBody
 from savax.function.tracing._tracing import concrete_trace, trace
+from savax.protos import compiled_modules
 from savax.trackable import Variable, current_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from savax.function.evaluation._evaluation import LoadedBody
+    from savax.function.stablehlo._options import Backend
+    from savax.protos import CompiledModule
     from savax.trackable import Trackable
     from savax.types import TensorSpec
 
@@ -194,6 +200,15 @@ class TracedExecution:
         names = tuple(str(equation.primitive) for equation in body.jaxpr.jaxpr.eqns)
         programs = len(self._programs) + (self._only is not None)
         return [Segment(False, "", names, programs)]
+
+    def compiled_modules(self, name: str, backend: Backend) -> tuple[CompiledModule, ...]:
+        """Returns the compiled modules of the trace when it is written in some way."""
+        if backend == OPS:
+            return ()
+        library = FunctionLibrary()
+        unique = library.unique_name(name)
+        lower_body(self.traced, unique, library, backend=backend)
+        return compiled_modules(unique, library.functions)
 
     def _hosted_body(self) -> LoadedBody:
         with self._lock:

@@ -12,6 +12,12 @@ from savax.protos._attr_codec import (
     decode_attr,
     encode_attr,
 )
+from savax.protos._function_defs import (
+    CompiledModule,
+    compiled_modules,
+    reachable_functions,
+    stablehlo_version,
+)
 from savax.protos._function_library import functions_by_name
 from savax.protos._messages import (
     AssetFileDef,
@@ -118,6 +124,7 @@ __all__ = [
     "ChunkedField",
     "ChunkedMessage",
     "CollectionDef",
+    "CompiledModule",
     "DataType",
     "DictValue",
     "Example",
@@ -184,6 +191,7 @@ __all__ = [
     "VariantTensorDataProto",
     "VersionDef",
     "canonical_bytes",
+    "compiled_modules",
     "decode_attr",
     "decode_shape",
     "decode_structure",
@@ -195,6 +203,8 @@ __all__ = [
     "functions_by_name",
     "parse",
     "parse_text",
+    "reachable_functions",
     "serialize",
+    "stablehlo_version",
     "to_text",
 ]

@@ -22,10 +22,15 @@ from savax.function import (
     gradient_type_of,
     lower_body,
     lower_gradients,
-    reachable_functions,
     renamed_function,
 )
-from savax.protos import AttrValue, FunctionDef, FunctionRef, encode_attr
+from savax.protos import (
+    AttrValue,
+    FunctionDef,
+    FunctionRef,
+    encode_attr,
+    reachable_functions,
+)
 from savax.saved_model._gradients import renamed_gradient
 from savax.saved_model._signatures import SignatureBody
 from savax.types import DType, as_dtype

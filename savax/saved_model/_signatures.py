@@ -5,13 +5,14 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from savax.errors import InvalidArgumentError
 from savax.function import (
+    Backend,
     Body,
     ConcreteFunction,
     Function,
@@ -26,6 +27,9 @@ from savax.saved_model._constants import (
 )
 from savax.trackable import SaveType, Trackable
 from savax.types import TensorSpec
+
+if TYPE_CHECKING:
+    from savax.protos import CompiledModule
 
 DEFAULT_SAVE_SIGNATURE = "_default_save_signature"
 SIGNATURES_ATTRIBUTE = "signatures"
@@ -101,6 +105,10 @@ class SignatureBody:
     def segments(self) -> list[Segment]:
         """Returns the parts in which the concrete function runs."""
         return self.inner.segments()
+
+    def compiled_modules(self, name: str, backend: Backend) -> tuple[CompiledModule, ...]:
+        """Returns the compiled modules of the concrete function."""
+        return self.inner.compiled_modules()
 
 
 def canonical_signatures(root: Trackable, signatures: Any) -> SignatureMap:

@@ -24,6 +24,7 @@ from savax.function.evaluation._plan_values import NeedsValue, ResourceHandle, a
 from savax.function.evaluation._segments import Segment, SegmentRunner
 from savax.function.evaluation._walk import Store, Walk
 from savax.function.evaluation._x64 import concrete_64, in_trace, trace_x64, x64_call, x64_enabled
+from savax.protos import compiled_modules
 from savax.trackable import Trackable, current_frame, host_array
 from savax.types import DType, as_dtype, same_kind
 
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from jax.extend.core import ClosedJaxpr
 
     from savax.function.evaluation._registered_gradients import RegisteredGradients
-    from savax.protos import FunctionDef
+    from savax.function.stablehlo._options import Backend
+    from savax.protos import CompiledModule, FunctionDef
 
 # In a concrete run, integer arguments up to this size are taken for sizes and indices.
 _MAX_KNOWN_SIZE = 64
@@ -119,6 +121,10 @@ class LoadedBody:
             return program._runner.segments(plan)
         names = tuple(node.name for node in plan.nodes)
         return [Segment(False, plan.name, names, program._num_traces)]
+
+    def compiled_modules(self, name: str, backend: Backend) -> tuple[CompiledModule, ...]:
+        """Returns the compiled modules of the function; it is saved as it is."""
+        return compiled_modules(self.function_name, self.functions)
 
     def _bound_program(self) -> _Program:
         program = self._program

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from savax.errors import CorruptSavedModelError, UnsupportedError
+from savax.errors import UnsupportedError
 from savax.function.lowering._lowering import lower_function
 from savax.function.lowering._rank_lowering import lower_ranks
 from savax.function.stablehlo._options import OPS, Backend
@@ -47,28 +47,6 @@ def lower_body(
             )
         return lower_ranks(body, name, library, output_names=output_names)
     return lower_function(body, name, library, output_names=output_names, backend=backend)
-
-
-def reachable_functions(name: str, functions: Mapping[str, FunctionDef]) -> dict[str, FunctionDef]:
-    """Returns a function and all functions that it leads to, by name."""
-    found: dict[str, FunctionDef] = {}
-    queue = [name]
-    while queue:
-        current = queue.pop()
-        if current in found:
-            continue
-        definition = functions.get(current)
-        if definition is None:
-            raise CorruptSavedModelError(f"The function {current!r} isn't in the library.")
-        found[current] = definition
-        for node in definition.node_def:
-            if node.op in functions:
-                queue.append(node.op)
-            for attr in node.attr.values():
-                called = [attr.func.name] if attr.HasField("func") else []
-                called += [function.name for function in attr.list.func]
-                queue.extend(called_name for called_name in called if called_name in functions)
-    return found
 
 
 def renamed_function(definition: FunctionDef, names: Mapping[str, str]) -> FunctionDef:

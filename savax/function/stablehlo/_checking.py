@@ -20,14 +20,12 @@ from savax.errors import (
     UnsupportedError,
 )
 from savax.function.stablehlo import _modules
+from savax.protos import stablehlo_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from savax.function.stablehlo._modules import Tensor
-
-# MLIR's bytecode: its magic number, a format number, and who wrote it, ended by a zero.
-_HEADER = re.compile(rb"ML\xefR.{1,2}StableHLO_v(\d{1,4}\.\d{1,4}\.\d{1,4})\0", re.DOTALL)
 
 _SECONDS = 600
 
@@ -130,11 +128,10 @@ def shape_error(message: str, where: str) -> InvalidArgumentError:
 
 
 def _check_header(artifact: bytes, where: str) -> None:
-    header = _HEADER.match(artifact)
-    if header is None:
+    version = stablehlo_version(artifact)
+    if version is None:
         raise CorruptSavedModelError(f"The module of {where} is no StableHLO portable artifact.")
     newest = stablehlo.get_current_version()
-    version = header.group(1).decode()
     if _numbers(version) > _numbers(newest):
         raise UnsupportedError(
             f"The module of {where} is written in StableHLO {version}, and this JAX reads "

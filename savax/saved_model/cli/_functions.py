@@ -6,12 +6,20 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from savax.errors import CorruptSavedModelError
-from savax.protos import decode_structure
+from savax.protos import compiled_modules, decode_structure
 from savax.saved_model.cli._objects import node_paths
 from savax.saved_model.cli._values import value_text
 
 if TYPE_CHECKING:
-    from savax.protos import FunctionDef, FunctionSpec, MetaGraphDef, SavedConcreteFunction
+    from collections.abc import Mapping
+
+    from savax.protos import (
+        CompiledModule,
+        FunctionDef,
+        FunctionSpec,
+        MetaGraphDef,
+        SavedConcreteFunction,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +32,7 @@ class TraceReport:
       result: what it returns.
       num_nodes: operations in its body, without those of functions that it calls.
       num_captures: Variables, constants and resources that it uses.
+      modules: compiled programs in it, and in functions that it calls.
     """
 
     name: str
@@ -31,6 +40,7 @@ class TraceReport:
     result: str
     num_nodes: int
     num_captures: int
+    modules: tuple[CompiledModule, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +78,7 @@ def collect_functions(meta_graph: MetaGraphDef) -> tuple[FunctionReport, ...]:
             if name not in objects.concrete_functions:
                 raise CorruptSavedModelError(f"The concrete function {name!r} has no signature.")
             concrete = objects.concrete_functions[name]
-            traces.append(_trace(name, concrete, library.get(name), names))
+            traces.append(_trace(name, concrete, library, names))
         reports.append(
             FunctionReport(path, _parameters(saved.function.function_spec, path), tuple(traces))
         )
@@ -78,9 +88,10 @@ def collect_functions(meta_graph: MetaGraphDef) -> tuple[FunctionReport, ...]:
 def _trace(
     name: str,
     concrete: SavedConcreteFunction,
-    definition: FunctionDef | None,
+    library: Mapping[str, FunctionDef],
     parameters: list[str],
 ) -> TraceReport:
+    definition = library.get(name)
     call = decode_structure(concrete.canonicalized_input_signature)
     try:
         args, kwargs = call
@@ -99,6 +110,7 @@ def _trace(
         result=value_text(decode_structure(concrete.output_signature)),
         num_nodes=0 if definition is None else len(definition.node_def),
         num_captures=len(concrete.bound_inputs),
+        modules=() if definition is None else compiled_modules(name, library),
     )
 
 

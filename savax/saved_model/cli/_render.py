@@ -17,6 +17,7 @@ from savax.saved_model.cli._values import tensor_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from savax.protos import CompiledModule
     from savax.saved_model.cli._functions import FunctionReport
     from savax.saved_model.cli._show import (
         GraphReport,
@@ -110,6 +111,14 @@ def _function_lines(functions: Sequence[FunctionReport]) -> Iterator[str]:
                 count_text(trace.num_captures, "capture"),
             )
             yield f"    {trace.name}: {nodes}, {captures}"
+            for module in trace.modules:
+                yield f"      {_module_text(module)}"
+
+
+def _module_text(module: CompiledModule) -> str:
+    where = ", ".join(module.platforms) or "any platform"
+    language = f"StableHLO {module.stablehlo_version or 'of no known version'}"
+    return f"compiled module {module.node!r} for {where}, {language}"
 
 
 def _operation_lines(graph: GraphReport) -> Iterator[str]:

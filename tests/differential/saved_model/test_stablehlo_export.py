@@ -13,6 +13,7 @@ import savax  # noqa: E402
 from savax.errors import InvalidArgumentError, UnsupportedError  # noqa: E402
 from savax.protos import SavedModel  # noqa: E402
 from savax.saved_model import SaveOptions, load, save  # noqa: E402
+from savax.saved_model.cli import main  # noqa: E402
 from tests.tensorflow_c_api import CApiModel  # noqa: E402
 
 pytestmark = pytest.mark.tf
@@ -85,6 +86,18 @@ def test_tensorflow_runs_the_module_at_any_batch(exported) -> None:
         assert loaded.steps.numpy() == 3 * number
     (node,) = [node for name, node in _modules(directory).items() if "serve" in name]
     assert list(node.attr["platforms"].list.s) == [b"CPU", b"CUDA", b"TPU"]
+
+
+def test_concrete_functions_and_the_command_line_tell_the_modules(exported, capsys) -> None:
+    model, directory = exported
+    (ours,) = model.serve.get_concrete_function().compiled_modules()
+    (theirs,) = load(directory).serve.concrete_functions[0].compiled_modules()
+    for module in (ours, theirs):
+        assert (module.node, module.platforms) == ("serve", ("cpu", "cuda", "tpu"))
+        assert module.stablehlo_version == "1.0.0"
+    assert load(directory).signatures["serving_default"].compiled_modules() == (theirs,)
+    assert main(["show", directory]) == 0
+    assert "compiled module 'serve' for cpu, cuda, tpu, StableHLO 1.0.0" in capsys.readouterr().out
 
 
 def test_sessions_and_the_c_api_run_the_module(exported) -> None:
@@ -164,6 +177,7 @@ def test_functions_choose_and_the_save_decides_for_the_others(tmp_path) -> None:
     loaded = tf.saved_model.load(str(tmp_path / "m"))
     np.testing.assert_allclose(loaded.a(X), np.tanh(X), rtol=1e-6)
     np.testing.assert_allclose(loaded.b(X), X * 2)
+    assert module.b.get_concrete_function().compiled_modules() == ()
 
 
 def test_modules_are_written_in_the_version_that_is_wanted(tmp_path) -> None:
