@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class SaveOptions:
-    """How ``save`` writes a model; the fields and their order are TensorFlow's at first.
+    """How ``save`` writes a model; the fields and their order are TensorFlow's first.
 
     Attributes:
       namespace_whitelist: the namespaces of custom ops (``namespace>Op``) that the model may use;
