@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from savax.function.evaluation._segments import Segment
+    from savax.function.stablehlo._options import Backend
+    from savax.protos import CompiledModule
 
 _F = TypeVar("_F", Function, ConcreteFunction)
 
@@ -41,6 +43,10 @@ class FrozenBody:
     def segments(self) -> list[Segment]:
         """Returns the parts in which a call runs."""
         return self._body.segments()
+
+    def compiled_modules(self, name: str, backend: Backend) -> tuple[CompiledModule, ...]:
+        """Returns the compiled modules of the body."""
+        return self._body.compiled_modules(name, backend)
 
 
 def freeze(fn: _F) -> _F:
