@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from savax.errors import InvalidArgumentError, PublishError
-from savax.saved_model._reader import choose_meta_graph, open_model, read_saved_model
+from savax.saved_model._reader import choose_meta_graph, open_model, read_parts
 from savax.saved_model._stored_debug_info import read_debug_info
 from savax.saved_model.cli._tables import size_text
 from savax.saved_model.cli._whole_files import whole_file
@@ -81,7 +81,7 @@ def draw_model(export_dir: PathLike, arguments: DrawArguments) -> str:
     if os.path.lexists(file) and not arguments.overwrite:
         raise PublishError(f"{file!r} exists; --overwrite replaces it.")
     with open_model(export_dir) as directory:
-        model = read_saved_model(directory)
+        model, _ = read_parts(directory)  # large constants are drawn by their shapes
         meta_graph = choose_meta_graph(model, arguments.tags, directory.path)
         is_page = file.lower().endswith(_PAGES)
         data = _drawn(directory, meta_graph, arguments, is_page=is_page).encode()

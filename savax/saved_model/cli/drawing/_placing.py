@@ -71,7 +71,7 @@ class PlacedEdge(NamedTuple):
 
     Attributes:
       points: relative to the group that it is in.
-      kind: of the link.
+      kind: of the link; ``"turned"`` for those that lead upward.
       has_tip: whether it ends at a box, rather than at a border.
     """
 
@@ -200,7 +200,8 @@ def _edges(
         else:
             ends = (Point(x, tops[row]), Point(x, target.y))
         has_tip = target.item.kind != PORT
-        found[PlacedEdge((*points, *ends), link.kind, has_tip)] = None
+        kind = "turned" if link.is_turned else link.kind
+        found[PlacedEdge((*points, *ends), kind, has_tip)] = None
     return list(found)
 
 

@@ -19,7 +19,7 @@ class Rows(NamedTuple):
     Attributes:
       row_of: the row of each vertex; after the vertices that were given come bends.
       bends: for each edge the bends that it passes, from its upper to its lower end. Edges from
-        one vertex share bends.
+        one vertex share bends, and so do edges upward to one vertex.
       turned: edges that lead upward, as there is a cycle; their upper end is their target.
     """
 
@@ -47,16 +47,20 @@ def assign_rows(
         targets[a].append(b)
         sources[b].append(a)
     row_of = _downward(count, sources, targets, frozenset(first), frozenset(last))
-    trunks: dict[int, list[int]] = {}
-    for a in range(count):
-        if a in targets:
-            bottom = max(row_of[b] for b in targets[a])
-            trunks[a] = list(range(len(row_of), len(row_of) + bottom - row_of[a] - 1))
-            row_of += range(row_of[a] + 1, bottom)
     bends = {}
-    for a, b in edges:
-        upper, lower = (b, a) if (a, b) in turned else (a, b)
-        bends[a, b] = trunks[upper][: row_of[lower] - row_of[upper] - 1]
+    for group in (turned, set(edges) - turned):
+        bottoms: dict[int, int] = defaultdict(int)
+        for a, b in group:
+            upper, lower = (b, a) if group is turned else (a, b)
+            bottoms[upper] = max(bottoms[upper], row_of[lower])
+        trunks = {}
+        for upper in sorted(bottoms):
+            rows = range(row_of[upper] + 1, bottoms[upper])
+            trunks[upper] = list(range(len(row_of), len(row_of) + len(rows)))
+            row_of += rows
+        for a, b in group:
+            upper, lower = (b, a) if group is turned else (a, b)
+            bends[a, b] = trunks[upper][: row_of[lower] - row_of[upper] - 1]
     return Rows(row_of, bends, frozenset(turned))
 
 

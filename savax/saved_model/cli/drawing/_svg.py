@@ -35,7 +35,7 @@ DEFINITIONS = (
         f'<marker id="tip-{kind}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" '
         f'markerHeight="7" orient="auto-start-reverse"><path class="tip {kind}" '
         'd="M0 0L8 4L0 8z"/></marker>'
-        for kind in ("data", "control")
+        for kind in ("data", "control", "turned")
     )
     + "</defs>"
 )

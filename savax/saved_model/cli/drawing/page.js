@@ -209,7 +209,7 @@
       const ends = link.u
         ? [[x, rows.bottoms[row]], [x, target.y + target.h]]
         : [[x, rows.tops[row]], [x, target.y]];
-      const path = edgePath([...starts[i], ...ends]), kind = link.t ? "control" : "data";
+      const path = edgePath([...starts[i], ...ends]), kind = link.u ? "turned" : link.t ? "control" : "data";
       found.set(kind + path, { path, kind, hasTip: target.item.c !== "port" });
     });
     return [...found.values()];
