@@ -17,6 +17,7 @@
     │   ├── UnsupportedPrimitiveError                     JAX primitives without a lowering
     │   ├── UnsupportedParamError                         a primitive's parameter without one
     │   ├── UnsupportedOpError                            TensorFlow ops without an evaluation
+    │   ├── UnsupportedTargetError                        ops that the target of an export lacks
     │   └── UnsupportedOptionError                        an option that savax doesn't implement
     ├── TrackingError                   (ValueError)      an object graph that can't be saved
     │   ├── UntrackedDependencyError    (AssertionError)  a state that is out of reach of the root
@@ -72,6 +73,7 @@ __all__ = [
     "UnsupportedOptionError",
     "UnsupportedParamError",
     "UnsupportedPrimitiveError",
+    "UnsupportedTargetError",
     "UntrackedDependencyError",
     "VariableCreationError",
     "VariableWriteError",
@@ -148,6 +150,10 @@ class UnsupportedParamError(UnsupportedError):
 
 class UnsupportedOpError(UnsupportedError):
     """TensorFlow ops that have no evaluation on JAX."""
+
+
+class UnsupportedTargetError(UnsupportedError):
+    """TensorFlow ops that the program a model is exported for doesn't run."""
 
 
 class UnsupportedOptionError(UnsupportedError):

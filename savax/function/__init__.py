@@ -52,6 +52,7 @@ from savax.function.lowering._body_lowering import lower_body, renamed_function
 from savax.function.lowering._function_library import FunctionLibrary
 from savax.function.lowering._gradient_functions import lower_gradients
 from savax.function.lowering._graph_writer import GraphWriter
+from savax.function.lowering._portable_forms import PortableForms
 from savax.function.stablehlo._options import (
     OPS,
     Backend,
@@ -79,6 +80,7 @@ __all__ = [
     "IndexedSlicesSpec",
     "LoadedBody",
     "PlanLibrary",
+    "PortableForms",
     "PureFunction",
     "RaggedTensor",
     "RaggedTensorSpec",

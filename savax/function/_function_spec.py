@@ -37,6 +37,8 @@ class FunctionSpec:
       jit_compile: TensorFlow's three-valued wish; None leaves it to the runtime.
       lowering: what it is saved as, as ``checked_lowering`` returns it.
       fallback: what its primitives without operations are saved as, as ``checked_fallback`` does.
+      target: what the function is saved for, one of ``savax.portability.TARGETS``; None leaves it
+        to the options of saving. Not recorded in files.
     """
 
     name: str
@@ -50,6 +52,7 @@ class FunctionSpec:
     jit_compile: bool | None = None
     lowering: StableHLO | str | None = None
     fallback: StableHLO | str | None = None
+    target: str | None = None
 
     @classmethod
     def from_callable(

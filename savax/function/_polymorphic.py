@@ -30,6 +30,7 @@ from savax.function._function_spec import Canonical, FunctionSpec
 from savax.function._jax_names import is_under_trace
 from savax.function._reachable import reachable_variables
 from savax.function.stablehlo._options import checked_fallback, checked_lowering
+from savax.portability import checked_target
 from savax.trackable import FunctionLike, Trackable, Variable, current_frame, host_array
 from savax.types import TensorSpec, as_dtype
 
@@ -165,7 +166,9 @@ class Function(FunctionLike):
         bound = self.python_function.__get__(instance)
         old = self.function_spec
         spec = FunctionSpec.from_callable(bound, self._raw_signature, old.jit_compile)
-        spec = dataclasses.replace(spec, lowering=old.lowering, fallback=old.fallback)
+        spec = dataclasses.replace(
+            spec, lowering=old.lowering, fallback=old.fallback, target=old.target
+        )
         return type(self)(
             bound, spec, reduce_retracing=self.reduce_retracing, constraints=self.constraints
         )
@@ -411,6 +414,7 @@ def function(
     constraints: Sequence[str] = (),
     lowering: StableHLO | str | None = None,
     fallback: StableHLO | str | None = None,
+    target: str | None = None,
     **unsupported: Any,
 ) -> Callable[[Callable[..., Any]], Function]: ...
 def function(
@@ -423,6 +427,7 @@ def function(
     constraints: Sequence[str] = (),
     lowering: StableHLO | str | None = None,
     fallback: StableHLO | str | None = None,
+    target: str | None = None,
     **unsupported: Any,
 ) -> Any:
     """Makes a Function of a Python function or method; a decorator with or without arguments.
@@ -439,6 +444,9 @@ def function(
       constraints: what is known of named or unknown dims, in JAX's notation: ``"b >= 2"``.
       lowering: what it is saved as; by default, and in what form, as in SaveOptions.
       fallback: what primitives without operations are saved as; as in SaveOptions.
+      target: the program that has to run the function when it is saved: ``"tensorflow"``,
+        ``"litert"``, ``"tfjs"``, ``"onnx"``, ``"openvino"``, or ``"portable"`` for all of them.
+        None leaves it to ``SaveOptions.target``.
       unsupported: options of TensorFlow that savax refuses.
 
     Returns:
@@ -446,9 +454,10 @@ def function(
 
     Raises:
       SignatureMismatchError: the input signature doesn't fit the function, which isn't callable.
-      InvalidArgumentError: lowering or fallback has another value.
+      InvalidArgumentError: lowering, fallback or target has another value.
     """
     wishes: Any = {"lowering": checked_lowering(lowering), "fallback": checked_fallback(fallback)}
+    wishes["target"] = checked_target(target)
     if unsupported:
         raise UnsupportedOptionError(
             f"savax.function doesn't have {', '.join(map(repr, sorted(unsupported)))}."

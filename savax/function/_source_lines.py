@@ -26,6 +26,7 @@ _MACHINERY_FOLDERS = tuple(
         _SAVAX_FOLDER,
     )
 )
+_RULES_FOLDER = os.path.join(_SAVAX_FOLDER, "function", "ops", "")
 _SITE_PACKAGES = os.path.join(_STANDARD_FOLDER, "site-packages", "")
 
 
@@ -62,6 +63,11 @@ def user_frame(equation: Any) -> str:
         if is_user_file(frame.file_name):
             return f"{frame.file_name}:{frame.line_num} ({frame.function_name})"
     return "unknown line"
+
+
+def is_of_rule(equation: Any) -> bool:
+    """Whether a lowering rule that is written in JAX made an equation, not the user's program."""
+    return any(frame.file_name.startswith(_RULES_FOLDER) for frame in recorded_frames(equation))
 
 
 def user_frames(equations: Iterable[Any]) -> list[Any]:

@@ -33,6 +33,7 @@ from savax.protos import (
 )
 from savax.saved_model._gradients import renamed_gradient
 from savax.saved_model._signatures import SignatureBody
+from savax.saved_model._targets import TargetChecks
 from savax.types import DType, as_dtype
 
 _NUMBER = re.compile(r"_(\d+)$")
@@ -70,6 +71,7 @@ def export_functions(
     custom_gradients: bool = True,
     with_sources: bool = False,
     backend: Backend = OPS,
+    targets: Mapping[int, str] | None = None,
 ) -> ExportedFunctions:
     """Lowers the functions that were traced, and adds those that were loaded unchanged.
 
@@ -78,9 +80,11 @@ def export_functions(
       custom_gradients: whether the gradient functions that models registered are kept.
       with_sources: whether to remember which equations nodes were written for.
       backend: what functions without a wish of their own are written as.
+      targets: what has to run functions, by the objects' ids; TensorFlow, unless they say so.
 
     Raises:
       UnsupportedPrimitiveError: some primitives have no lowering; the message has all of them.
+      UnsupportedTargetError: targets don't run some ops; the message has all of them.
     """
     ordered = _inner_first(concretes)
     frozen = [repr(c.name) for c in ordered if isinstance(c.body, FrozenBody)]
@@ -94,12 +98,15 @@ def export_functions(
     library.sources = {} if with_sources else None
     gradients: dict[str, GradientFunction] = {}
     names = _add_loaded(library, loaded, gradients if custom_gradients else None)
+    checks = TargetChecks(library, targets or {})
+    checks.check_loaded(loaded)
     problems: dict[str, None] = {}
     for concrete in ordered:
         body = concrete.body
         if isinstance(body, TracedExecution):
             name = library.unique_name(f"__inference_{concrete.name}")
             names[id(concrete)] = name
+            checks.begin(concrete)
             spec = concrete.function_spec
             try:
                 lower_body(
@@ -120,6 +127,7 @@ def export_functions(
             library.add(_wrapper(name, concrete, body, library.functions[names[id(body.inner)]]))
     if problems:
         raise kind("\n".join(problems))
+    checks.finish()
     own = lower_gradients(library)
     gradients_of_both = [*gradients.values(), *own]
     return ExportedFunctions(library.functions, names, gradients_of_both, library.sources or {})

@@ -16,6 +16,7 @@ from savax.function import (
     checked_lowering,
     chosen_backend,
 )
+from savax.portability import TENSORFLOW, checked_target
 from savax.saved_model._variable_policy import VariablePolicy
 from savax.trackable.checkpoint._io_device import check_io_device
 from savax.trackable.checkpoint._sharding_policies import checked_callback
@@ -54,6 +55,9 @@ class SaveOptions:
         TensorFlow; ``"stablehlo"`` or a ``StableHLO``, one compiled module each.
       fallback: what becomes of uses of JAX primitives that have no operations, in functions without
         a wish of their own: ``"refuse"``; ``"stablehlo"`` or a ``StableHLO``, a module each.
+      target: the program that has to run the signatures: ``"tensorflow"``, ``"litert"``,
+        ``"tfjs"``, ``"onnx"``, ``"openvino"``, or ``"portable"`` for all of them. Functions that
+        were given a target of their own keep it.
 
     Raises:
       TypeError: an alias names no function, or ``namespace_whitelist`` is no list.
@@ -76,8 +80,10 @@ class SaveOptions:
     as_text: bool = False
     lowering: StableHLO | str = "ops"
     fallback: StableHLO | str = "refuse"
+    target: str = TENSORFLOW
 
     def __post_init__(self) -> None:
+        checked_target(self.target)
         if self.experimental_image_format and self.as_text:
             raise InvalidArgumentError("A model is written as text or as an image, not as both.")
         checked_lowering(self.lowering)

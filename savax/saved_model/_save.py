@@ -31,6 +31,7 @@ from savax.saved_model._signatures import (
     canonical_signatures,
 )
 from savax.saved_model._tables_export import GraphTables, separate_shared_names
+from savax.saved_model._targets import signature_targets
 from savax.saved_model._variable_devices import device_of
 from savax.saved_model._variable_policy import VariablePolicy
 from savax.trackable import (
@@ -90,7 +91,8 @@ def save(
     Raises:
       InvalidArgumentError: the object is no Trackable, or a signature isn't one.
       UntrackedDependencyError: functions use Variables that can't be reached from the object.
-      UnsupportedPrimitiveError: functions use primitives that have no TensorFlow form.
+      UnsupportedError: functions use primitives that TensorFlow, or the target, has no form for.
+      UnsupportedTargetError: the target that the options name doesn't run some ops.
       PublishError: the directory can't be written.
     """
     options = options or SaveOptions()
@@ -219,6 +221,7 @@ def build_saved_model(
         custom_gradients=options.experimental_custom_gradients,
         with_sources=options.save_debug_info,
         backend=options.backend(),
+        targets=signature_targets(signatures, options.target),
     )
     separate_shared_names(graph, functions)
     main = MainGraph()

@@ -22,6 +22,7 @@ LAYERS = (
     "savax.errors",
     "savax.types",
     "savax.protos",
+    "savax.portability",
     "savax.trackable.bundle",
     "savax.trackable",
     "savax.trackable.checkpoint",

@@ -50,7 +50,7 @@ SUPPORTED: dict[Any, dict[str, Any]] = {
 def test_every_field_is_obeyed_or_refused(options) -> None:
     names = [field.name for field in dataclasses.fields(options)]
     known = {*UNSUPPORTED[options], *SUPPORTED[options], "experimental_io_device"}
-    assert set(names) - {"as_text", "lowering", "fallback"} == known
+    assert set(names) - {"as_text", "lowering", "fallback", "target"} == known
     options(**SUPPORTED[options])
     for name, value in UNSUPPORTED[options].items():
         with pytest.raises(UnsupportedOptionError, match=name):

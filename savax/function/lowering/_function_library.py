@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from savax.function.lowering._custom_gradient_calls import CustomGradientCall
+    from savax.function.lowering._portable_forms import PortableForms
     from savax.types import Shape
 
 
@@ -38,6 +39,7 @@ class FunctionLibrary:
         for, outermost first; None if nobody wants to know.
       custom_gradient_calls: calls whose gradients are still to be lowered; None if none is wanted.
       gradient_order: how many derivatives the gradient of a call that is lowered now would be.
+      portable_forms: what the functions that are lowered now must run in; None for TensorFlow.
     """
 
     def __init__(self, first_number: int = 0, *, custom_gradients: bool = False) -> None:
@@ -49,6 +51,7 @@ class FunctionLibrary:
             [] if custom_gradients else None
         )
         self.gradient_order = 1
+        self.portable_forms: PortableForms | None = None
         self._number = first_number
 
     def unique_name(self, base: str) -> str:
@@ -68,8 +71,12 @@ class FunctionLibrary:
 
     def build(self, parts: FunctionParts) -> FunctionDef:
         """Adds the FunctionDef of a finished graph, and returns it."""
+        if self.portable_forms is not None:
+            self.portable_forms.replace_constants(parts.graph)
         function = build_function(parts, self.encoder)
         self.add(function)
+        if self.portable_forms is not None:
+            self.portable_forms.check(parts.name, parts.graph)
         if self.sources is not None:
             named = {node.name: node.source for node in parts.graph.nodes if node.name}
             self.sources[parts.name] = {name: source for name, source in named.items() if source}

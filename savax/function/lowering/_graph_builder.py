@@ -150,6 +150,11 @@ class NodeBuilder:
         if op in _BROADCASTING and shape is not None and len(inputs) > 1:
             inputs = _without_broadcasts(inputs, shape)
         all_shapes = shapes if shapes is not None else [shape if shape is not None else ()]
+        forms = self.lowerer.library.portable_forms
+        if forms is not None:
+            replaced = forms.replaced(self, op, inputs, attrs, all_shapes)
+            if replaced is not None:
+                return replaced if shapes is not None else replaced[0]
         base = name or op
         node = self.graph.add(
             op,

@@ -173,7 +173,7 @@ class Graph:
           InvalidArgumentError: the inputs or attributes don't fit the schema.
         """
         schema = op_schema(op)
-        flat = self._typed_inputs(schema, inputs, attrs)
+        flat = self.typed_inputs(schema, inputs, attrs)
         _check_attrs(schema, attrs)
         node = Node(schema, flat, attrs, base_name or op)
         node.source = self.source
@@ -216,7 +216,7 @@ class Graph:
         self._constants[key] = symbol
         return symbol
 
-    def _typed_inputs(
+    def typed_inputs(
         self, schema: OpSchema, inputs: Sequence[Any], attrs: dict[str, Any]
     ) -> list[Symbol]:
         """Returns the flat inputs, and adds the attributes that they determine to ``attrs``."""

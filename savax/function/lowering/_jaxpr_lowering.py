@@ -148,7 +148,7 @@ class JaxprLowering:
             or values.cells
         ):
             return self.inline(g, jaxpr, (), operands, g.is_read)
-        key = ("call", id(jaxpr), g.in_loop, values.key())
+        key = ("call", id(jaxpr), g.in_loop, values.key(), self.library.portable_forms)
         shared: _SharedFunction | None = self.library.shared.get(key)
         if shared is None:
             shared = self.library.shared[key] = self._shared_function(g, jaxpr, values, name)

@@ -100,7 +100,25 @@ class Evaluation:
     is_custom: bool = False
 
 
+@dataclass(frozen=True)
+class Replacement:
+    """How an op is written by others, for consumers that don't run it.
+
+    Attributes:
+      op: the op's name.
+      rule: ``rule(g, *inputs, **attrs)``; inputs are the node's symbols, list inputs one after the
+        other; the result is one symbol, a tuple when the op has several outputs, or None where
+        there is no other form.
+      attrs: names of the attributes that the rule takes; ``shape`` is that of the only output.
+    """
+
+    op: str
+    rule: Rule
+    attrs: frozenset[str]
+
+
 LOWERINGS: dict[str, Lowering] = {}
+REPLACEMENTS: dict[str, Replacement] = {}
 EVALUATIONS: dict[str, Evaluation] = {}
 FOLDS: dict[str, Rule] = {}
 
@@ -157,6 +175,17 @@ def evaluates(
                 draws,
             )
             _add(EVALUATIONS, op, row, "TensorFlow op")
+        return rule
+
+    return register
+
+
+def replaces(*ops: str) -> Callable[[_R], _R]:
+    """Registers the decorated rule as the form of TensorFlow ops for consumers without them."""
+
+    def register(rule: _R) -> _R:
+        for op in ops:
+            _add(REPLACEMENTS, op, Replacement(op, rule, _keywords(rule)), "replacement of")
         return rule
 
     return register

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from savax.portability import PORTABLE, TARGETS
 from savax.saved_model.cli._arguments import add_tolerances
+from savax.saved_model.cli._check import check_lines, check_model
 from savax.saved_model.cli._convert import FORMS, Conversion, conversion_lines, convert_model
 from savax.saved_model.cli._distance import Tolerance
 from savax.saved_model.cli._draw import DrawArguments, draw_model
@@ -28,6 +30,7 @@ def add_model_commands(commands: Any) -> None:
     _add_show(commands)
     _add_run(commands)
     _add_scan(commands)
+    _add_check(commands)
     _add_diff(commands)
     _add_convert(commands)
     _add_freeze(commands)
@@ -111,6 +114,24 @@ def _add_scan(commands: Any) -> None:
     scan.add_argument("--ops", metavar="OP,...", help="find just these operations, wherever")
     scan.add_argument("--json", action="store_true", help=_JSON_HELP)
     scan.set_defaults(command=_scan, error_code=EXIT_TROUBLE)
+
+
+def _add_check(commands: Any) -> None:
+    check = commands.add_parser(
+        "check",
+        help="find what LiteRT, TF.js, ONNX or OpenVINO can't run",
+        description="Looks at every operation that the signatures of a SavedModel run, and finds "
+        "those that another program than TensorFlow doesn't run, with ways around.",
+        epilog="Exit codes: 0 nothing found, 1 found, 2 the model can't be read or wrong "
+        "arguments.",
+    )
+    check.add_argument("directory", metavar="DIR", help=_DIRECTORY_HELP)
+    check.add_argument(
+        "--target", choices=TARGETS, default=PORTABLE, help="the program; portable: all of them"
+    )
+    _add_tags(check)
+    check.add_argument("--json", action="store_true", help=_JSON_HELP)
+    check.set_defaults(command=_check, error_code=EXIT_TROUBLE)
 
 
 def _add_diff(commands: Any) -> None:
@@ -276,6 +297,12 @@ def _scan(parsed: argparse.Namespace) -> Outcome:
     report = scan_model(parsed.directory, _names(parsed.tags), _names(parsed.ops))
     text = to_json(report) if parsed.json else "\n".join(map(printable, scan_lines(report)))
     return Outcome(text, 0 if report.is_clean() else EXIT_NO)
+
+
+def _check(parsed: argparse.Namespace) -> Outcome:
+    report = check_model(parsed.directory, parsed.target, _names(parsed.tags))
+    text = to_json(report) if parsed.json else "\n".join(map(printable, check_lines(report)))
+    return Outcome(text, EXIT_NO if report.problems else 0)
 
 
 def _diff(parsed: argparse.Namespace) -> Outcome:
