@@ -15,7 +15,14 @@ from savax.portability._support import (
     support_table,
     value_dtypes,
 )
-from savax.portability._targets import CONSUMERS, PORTABLE, TARGETS, TENSORFLOW, checked_target, consumers_of
+from savax.portability._targets import (
+    CONSUMERS,
+    PORTABLE,
+    TARGETS,
+    TENSORFLOW,
+    checked_target,
+    consumers_of,
+)
 
 __all__ = [
     "ANY_DTYPE",

@@ -185,7 +185,7 @@ def replaces(*ops: str) -> Callable[[_R], _R]:
 
     def register(rule: _R) -> _R:
         for op in ops:
-            _add(REPLACEMENTS, op, Replacement(op, rule, _keywords(rule)), "replacement of")
+            _add(REPLACEMENTS, op, Replacement(op, rule, rule_keywords(rule)), "replacement of")
         return rule
 
     return register

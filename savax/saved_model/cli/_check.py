@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from savax.portability import REPLACED_OPS, consumers_of, refused_nodes
 from savax.saved_model._constants import RESERVED_SIGNATURE_KEYS
-from savax.saved_model._debug_info_reading import line_of, read_debug_info
 from savax.saved_model._reader import choose_meta_graph, open_model, read_saved_model
+from savax.saved_model._stored_debug_info import line_of, read_debug_info
 from savax.saved_model.cli._tables import count_text, section
 
 if TYPE_CHECKING:

@@ -24,6 +24,8 @@ from savax.function.lowering._graph_writer import (
     legal_function_name,
     legal_node_name,
 )
+from savax.function.lowering._jaxpr_lowering import JaxprLowering
+from savax.function.lowering._primitive_scan import PrimitiveScan
 from savax.types import as_dtype
 
 F32, I32 = as_dtype("float32"), as_dtype("int32")
@@ -39,7 +41,8 @@ def argument(*shape, dtype=F32):
 
 
 def builder(*sources):
-    return GraphBuilder(None, sources)
+    lowering = JaxprLowering(FunctionLibrary(), "f", PrimitiveScan())
+    return GraphBuilder(lowering, sources)
 
 
 def ops(g, *outputs):
