@@ -92,7 +92,6 @@ def save(
       InvalidArgumentError: the object is no Trackable, or a signature isn't one.
       UntrackedDependencyError: functions use Variables that can't be reached from the object.
       UnsupportedError: functions use primitives that TensorFlow, or the target, has no form for.
-      UnsupportedTargetError: the target that the options name doesn't run some ops.
       PublishError: the directory can't be written.
     """
     options = options or SaveOptions()
