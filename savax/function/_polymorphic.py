@@ -444,9 +444,7 @@ def function(
       constraints: what is known of named or unknown dims, in JAX's notation: ``"b >= 2"``.
       lowering: what it is saved as; by default, and in what form, as in SaveOptions.
       fallback: what primitives without operations are saved as; as in SaveOptions.
-      target: the program that has to run the function when it is saved: ``"tensorflow"``,
-        ``"litert"``, ``"tfjs"``, ``"onnx"``, ``"openvino"``, or ``"portable"`` for all of them.
-        None leaves it to ``SaveOptions.target``.
+      target: the program that has to run it when it is saved; as in SaveOptions.
       unsupported: options of TensorFlow that savax refuses.
 
     Returns:
@@ -457,7 +455,7 @@ def function(
       InvalidArgumentError: lowering, fallback or target has another value.
     """
     wishes: Any = {"lowering": checked_lowering(lowering), "fallback": checked_fallback(fallback)}
-    wishes["target"] = checked_target(target)
+    wishes |= {"target": checked_target(target)}
     if unsupported:
         raise UnsupportedOptionError(
             f"savax.function doesn't have {', '.join(map(repr, sorted(unsupported)))}."

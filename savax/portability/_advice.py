@@ -88,7 +88,7 @@ _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
     (("Bessel", "Betainc", "Igamma", "Polygamma", "Zeta", "Lgamma", "Digamma", "Ndtri"), _SPECIAL),
     (("Erf", "Dawsn", "Fresnel", "Spence", "Expint"), _SPECIAL),
     (("Complex", "Real", "Imag", "Conj", "Angle", "FFT", "IFFT", "RFFT", "IRFFT"), _COMPLEX),
-    (("XlaCallModule", "Xla"), 'export with lowering="graph" instead of "stablehlo"'),
+    (("XlaCallModule", "Xla"), 'export with lowering="ops" instead of "stablehlo"'),
     (("EagerPyFunc", "PyFunc"), "callbacks into Python don't leave this process; " + _OUTSIDE),
     (("Assert", "Print", "CheckNumerics"), "set SaveOptions.experimental_debug_stripper"),
     (("StatelessCase", "Case"), "write it as nested jax.lax.cond"),

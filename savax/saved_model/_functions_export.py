@@ -87,12 +87,7 @@ def export_functions(
       UnsupportedTargetError: targets don't run some ops; the message has all of them.
     """
     ordered = _inner_first(concretes)
-    frozen = [repr(c.name) for c in ordered if isinstance(c.body, FrozenBody)]
-    if frozen:
-        raise UnsupportedError(
-            f"The functions {', '.join(frozen)} are frozen, and can't be saved. Save the functions "
-            "that they were made from; `savax freeze` then writes a model with constants."
-        )
+    _check_frozen(ordered)
     loaded = [c for c in ordered if isinstance(c.body, LoadedBody)]
     library = FunctionLibrary(_first_free_number(loaded), custom_gradients=custom_gradients)
     library.sources = {} if with_sources else None
@@ -128,9 +123,17 @@ def export_functions(
     if problems:
         raise kind("\n".join(problems))
     checks.finish()
-    own = lower_gradients(library)
-    gradients_of_both = [*gradients.values(), *own]
-    return ExportedFunctions(library.functions, names, gradients_of_both, library.sources or {})
+    of_both = [*gradients.values(), *lower_gradients(library)]
+    return ExportedFunctions(library.functions, names, of_both, library.sources or {})
+
+
+def _check_frozen(concretes: Iterable[ConcreteFunction]) -> None:
+    frozen = [repr(c.name) for c in concretes if isinstance(c.body, FrozenBody)]
+    if frozen:
+        raise UnsupportedError(
+            f"The functions {', '.join(frozen)} are frozen, and can't be saved. Save the functions "
+            "that they were made from; `savax freeze` then writes a model with constants."
+        )
 
 
 def _write_jit_compile(definition: FunctionDef, wanted: bool | None) -> None:
