@@ -1,9 +1,9 @@
-"""Equations computed while lowering: small integer, boolean and shape arithmetic.
+"""Equations computed while lowering: small arithmetic, and what leaves its operand as it is.
 
 JAX writes index arithmetic (negative indices, slice bounds) as equations on literals and on values
 of dims. They would hide static bounds from the rules, and fill graphs with nodes that nobody wants
-to read. Results equal XLA's exactly: integers wrap around, and what XLA defines differently from
-numpy is left to the rules.
+to read. Results equal XLA's exactly: integers wrap around, floats are rounded once, and what XLA
+defines differently from numpy is left to the rules.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from jax import core
 
 from savax.function._jax_names import InconclusiveDimensionOperation
-from savax.function.lowering._graph_nodes import Symbol, is_static
+from savax.function.lowering._graph_nodes import Symbol, is_static, same_shape
 from savax.types import as_dtype
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ _NUMPY: dict[str, Callable[..., Any]] = {
     "xor": np.bitwise_xor,
 }
 
+# Floats are rounded once by these, or not at all. Division of integers isn't XLA's.
+_ROUNDED_ONCE = frozenset(
+    {"abs", "add", "eq", "ge", "gt", "le", "lt", "max", "min", "mul", "ne", "neg", "sub"}
+)
+
 _DIMS: dict[str, Callable[..., Any]] = {
     "add": lambda a, b: a + b,
     "eq": lambda a, b: a == b,
@@ -61,6 +66,17 @@ _DIMS: dict[str, Callable[..., Any]] = {
     "neg": lambda a: -a,
     "sub": lambda a, b: a - b,
 }
+# Where an operand has one value, the result is the other operand: by positions of that operand, and
+# its value by kind of dtype. Adding zero isn't the identity of floats, since -0 + 0 is +0.
+_NEUTRAL: dict[str, tuple[tuple[int, ...], Mapping[str, Any]]] = {
+    "add": ((0, 1), {"i": 0, "u": 0}),
+    "sub": ((1,), {"i": 0, "u": 0, "f": 0}),
+    "mul": ((0, 1), {"i": 1, "u": 1, "f": 1}),
+    "div": ((1,), {"i": 1, "u": 1, "f": 1}),
+    "max": ((0, 1), {"f": -math.inf}),
+    "min": ((0, 1), {"f": math.inf}),
+}
+
 # A comparison of dims that is "not equal for all sizes" may still be equal for some.
 _ONLY_IF_TRUE = frozenset({"eq"})
 
@@ -79,9 +95,26 @@ def fold(
     rule = _RULES.get(primitive)
     if rule is None or len(g.out) != 1 or not all(isinstance(x, Symbol) for x in operands):
         return None
+    kept = _kept_operand(g.out[0], primitive, operands)
+    if kept is not None:
+        return kept
     if primitive != "select_n" and not _is_small(g.out[0], operands):
         return None
     return rule(g, primitive, operands, params)
+
+
+def _kept_operand(out: ResultType, primitive: str, operands: Sequence[Symbol]) -> Symbol | None:
+    """Returns the operand that the result equals because of the value of the other one."""
+    positions, values = _NEUTRAL.get(primitive, ((), {}))
+    for position in positions:
+        other, kept = operands[position], operands[1 - position]
+        scalar = None if other.scalar is None else other.scalar.constant
+        if scalar is None or kept.dtype is not out.dtype or not same_shape(kept.shape, out.shape):
+            continue
+        kind = "f" if kept.dtype.is_floating else scalar.dtype.kind
+        if kind in values and bool(scalar == values[kind]):
+            return kept
+    return None
 
 
 def _is_small(out: ResultType, operands: Sequence[Symbol]) -> bool:
@@ -94,14 +127,17 @@ def _is_small(out: ResultType, operands: Sequence[Symbol]) -> bool:
 def _fold_arithmetic(
     g: GraphBuilder, primitive: str, operands: Sequence[Symbol], params: Mapping[str, Any]
 ) -> Symbol | None:
-    if not all(x.dtype.is_integer or x.dtype.is_bool for x in operands):
-        return None
     values = [x.constant for x in operands]
     out = g.out[0]
-    if all(value is not None for value in values):
-        with np.errstate(over="ignore"):
+    if any(x.dtype.is_complex for x in operands):
+        return None
+    is_exact = not any(x.dtype.is_floating for x in operands)
+    if all(value is not None for value in values) and (is_exact or primitive in _ROUNDED_ONCE):
+        with np.errstate(all="ignore"):
             result = _NUMPY[primitive](*values)
         return g.const(np.broadcast_to(result, out.shape), out.dtype)
+    if not is_exact:
+        return None
     if out.shape != () or primitive not in _DIMS or any(x.dtype.is_unsigned for x in operands):
         return None
     dims = [_dim_value(x) for x in operands]
@@ -122,6 +158,13 @@ def _dim_value(x: Symbol) -> Any:
     if x.dim is not None:
         return x.dim
     return None if x.constant is None or x.shape else int(x.constant)
+
+
+def _fold_nothing(
+    g: GraphBuilder, primitive: str, operands: Sequence[Symbol], params: Mapping[str, Any]
+) -> Symbol | None:
+    """Stands for what is left out if an operand is neutral, and not computed otherwise."""
+    return None
 
 
 def _fold_select(
@@ -218,5 +261,6 @@ _RULES: dict[str, Callable[..., Symbol | None]] = {
     **dict.fromkeys(_SHAPE_RULES, _fold_shape),
     "clamp": _fold_clamp,
     "convert_element_type": _fold_cast,
+    "div": _fold_nothing,
     "select_n": _fold_select,
 }

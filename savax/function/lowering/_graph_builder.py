@@ -275,10 +275,21 @@ class GraphBuilder(NodeBuilder):
             inner = x.node.inputs[1].constant
             if inner is not None:
                 return self.transpose(x.node.inputs[0], [int(inner[axis]) for axis in perm])
+        if x.node is not None and x.node.op == "Einsum":
+            return self._permuted_einsum(x, perm)
         shape = tuple(x.shape[axis] for axis in perm)
         if x.constant is not None:
             return self._result(self.const(x.constant.transpose(perm), x.dtype), x.scalar)
         return self._result(self.op("Transpose", x, self.const(perm, INT32), shape=shape), x.scalar)
+
+    def _permuted_einsum(self, x: Symbol, perm: Sequence[int]) -> Symbol:
+        """Returns the result of an Einsum with its axes in another order."""
+        node = x.node
+        assert node is not None
+        operands, result = node.attrs["equation"].split("->")
+        equation = f"{operands}->{''.join(result[axis] for axis in perm)}"
+        shape = tuple(x.shape[axis] for axis in perm)
+        return self.op("Einsum", list(node.inputs), shape=shape, equation=equation)
 
     def broadcast(self, x: Symbol, shape: Sequence[Any]) -> Symbol:
         """Returns ``x`` repeated to a shape that it broadcasts to (aligned at the last axis)."""

@@ -18,6 +18,10 @@ DimShape = tuple[Any, ...]
 _CONTENT_KEY_BYTES = 1 << 12
 
 
+# Constants are shared by their values; calls have functions of their own.
+_UNSHARED = frozenset({"Const", "PartitionedCall", "StatelessIf", "StatelessWhile"})
+
+
 class Node:
     """One op of the graph.
 
@@ -150,6 +154,7 @@ class Graph:
         self.effects: list[Node] = []
         self.source: tuple[Any, ...] = ()
         self._constants: dict[Any, Symbol] = {}
+        self._known: dict[Any, Node] = {}
 
     def add(
         self,
@@ -159,7 +164,7 @@ class Graph:
         shapes: Sequence[DimShape],
         base_name: str = "",
     ) -> Node:
-        """Adds a node.
+        """Adds a node, or returns the one that computes the same already.
 
         Args:
           op: op type.
@@ -175,6 +180,9 @@ class Graph:
         schema = op_schema(op)
         flat = self.typed_inputs(schema, inputs, attrs)
         _check_attrs(schema, attrs)
+        key = _node_key(schema, flat, attrs)
+        if key in self._known:
+            return self._known[key]
         node = Node(schema, flat, attrs, base_name or op)
         node.source = self.source
         dtypes = output_types(schema, attrs)
@@ -187,6 +195,8 @@ class Graph:
             for index, (dtype, shape) in enumerate(zip(dtypes, shapes, strict=True))
         )
         self.nodes.append(node)
+        if key is not None:
+            self._known[key] = node
         return node
 
     def constant(self, value: Any, dtype: DType | None = None, base_name: str = "") -> Symbol:
@@ -274,6 +284,27 @@ def _host_array(value: Any, dtype: DType | None) -> np.ndarray[Any, Any]:
     if array.dtype == np.float64 and array.size:
         return array.astype(np.float32)
     return array.astype(np.int32) if array.dtype in (np.int64, np.float64) else array
+
+
+def _node_key(schema: OpSchema, inputs: Sequence[Symbol], attrs: Mapping[str, Any]) -> Any:
+    """Returns what a node computes as a key; None if it must be a node of its own.
+
+    Lists are changed in place where nobody else holds them, so each needs its own node.
+    """
+    if schema.is_stateful or schema.name in _UNSHARED or schema.name.startswith("TensorList"):
+        return None
+    values = tuple((name, _plain(value)) for name, value in sorted(attrs.items()))
+    key = (schema.name, tuple(map(id, inputs)), values)
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def _plain(value: Any) -> Any:
+    # True equals 1, but not as an attribute.
+    return tuple(map(_plain, value)) if isinstance(value, list | tuple) else (type(value), value)
 
 
 def _constant_key(array: np.ndarray[Any, Any], dtype: DType) -> Any:

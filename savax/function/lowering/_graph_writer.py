@@ -24,7 +24,8 @@ _UNDECLARED = {"_output_shapes": "list(shape)"}
 
 def legal_node_name(name: str) -> str:
     """Returns a name as near to the given one as TensorFlow's rules for nodes allow."""
-    legal = _ILLEGAL.sub("_", name).strip("_/")
+    legal = "/".join(part.strip("_") for part in _ILLEGAL.sub("_", name).split("/"))
+    legal = legal.strip("_/")
     if not legal:
         return "node"
     return legal if legal[0].isalnum() or legal[0] == "." else f"n{legal}"

@@ -10,6 +10,7 @@ from jax import lax
 
 from savax.function.evaluation._plan_values import TensorListValue
 from savax.function.ops._detours import filled, in_float
+from savax.function.ops._idioms import find_difference, find_quotient
 from savax.function.ops._orders import extremum
 from savax.function.ops._registry import Pair, evaluates, folds, lowers, register_pairs
 from savax.function.ops._traced import traced
@@ -31,7 +32,6 @@ def _add(x: Any, y: Any) -> Any:
 PAIRS = (
     Pair("add", "AddV2", _add, np.add, also=("Add",)),
     Pair("add_any", "AddV2", _add, np.add, also=("Add",)),
-    Pair("sub", "Sub", jnp.subtract, np.subtract),
     Pair("sqrt", "Sqrt", lax.sqrt, np.sqrt),
     Pair("rsqrt", "Rsqrt", lax.rsqrt),
     Pair("floor", "Floor", lax.floor, np.floor),
@@ -67,8 +67,17 @@ def _is_narrow_difference(x: Symbol) -> bool:
     return difference and x.dtype.is_integer and x.dtype.name not in ("int32", "int64")
 
 
+@lowers("sub")
+def _lower_sub(g: GraphBuilder, x: Symbol, y: Symbol) -> Symbol:
+    found = find_difference(g, x, y)
+    return g.op("Sub", x, y) if found is None else found
+
+
 @lowers("div")
 def _lower_div(g: GraphBuilder, x: Symbol, y: Symbol) -> Symbol:
+    found = find_quotient(g, x, y)
+    if found is not None:
+        return found
     if not x.dtype.is_integer:
         return g.op("RealDiv", x, y)
     # JAX gives -1 (all bits set) for division by zero, where TensorFlow fails.
@@ -252,6 +261,14 @@ def _square(x: Array) -> Array:
 
 
 folds("Square")(np.square)
+
+
+@evaluates("Sub")
+def _sub(x: Array, y: Array) -> Array:
+    return jnp.subtract(x, y)
+
+
+folds("Sub")(np.subtract)
 
 
 @evaluates("MulNoNan")
