@@ -171,6 +171,10 @@ def _fold_select(
     g: GraphBuilder, primitive: str, operands: Sequence[Symbol], params: Mapping[str, Any]
 ) -> Symbol | None:
     which, *cases = operands
+    if which.dtype.is_bool and same_shape(which.shape, g.out[0].shape):
+        values = [None if case.scalar is None else case.scalar.constant for case in cases]
+        if g.out[0].dtype.is_bool and None not in values and [bool(v) for v in values] == [0, 1]:
+            return which
     if which.constant is None or which.constant.size == 0:
         return None
     choices = np.unique(which.constant)

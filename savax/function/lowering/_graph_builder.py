@@ -296,6 +296,8 @@ class GraphBuilder(NodeBuilder):
         shape = tuple(shape)
         if same_shape(x.shape, shape):
             return x
+        if (kept := self._kept_dims(x, shape)) is not None:
+            return kept
         if x.scalar is not None:
             return self._fill(x.scalar, shape)
         if x.ndim == 0:

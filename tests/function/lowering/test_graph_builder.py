@@ -62,7 +62,7 @@ def node_defs(g, *outputs):
     ("name", "node", "function", "arg"),
     [
         ("dense", "dense", "dense", "dense"),
-        ("transpose(jvp(layer))/x", "transpose_jvp_layer_/x", "transpose_jvp_layer_x", None),
+        ("transpose(jvp(layer))/x", "transpose_jvp_layer/x", "transpose_jvp_layer_x", None),
         ("__inference_f", "inference_f", "__inference_f", "inference_f"),
         ("Größe", "Gr_e", "Gr_e", "gr_e"),
         ("<lambda>", "lambda", "_lambda_", "lambda"),
