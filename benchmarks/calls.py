@@ -81,6 +81,7 @@ def measure(options: Options) -> list[Row]:
     signature = loaded.signatures["serving_default"]
     signature_lookup = loaded_lookup.signatures["serving_default"]
     signature_many = loaded_many.signatures["serving_default"]
+    frozen_many = sx.freeze(signature_many)
     bare = jax.jit(lambda w, x: {"y": x @ w})
     values = [weight.value for weight in many.weights]
     bare_lookup = jax.jit(lambda w, ids: {"y": w[ids]})
@@ -93,6 +94,7 @@ def measure(options: Options) -> list[Row]:
         "loaded signature": lambda: signature(x=x),
         "loaded signature, numpy input": lambda: signature(x=x_host),
         "loaded signature, 100 Variables": lambda: signature_many(x=x1),
+        "the same, frozen": lambda: frozen_many(x=x1),
         "loaded signature, int64 input": lambda: signature_lookup(ids=ids),
         "loaded method": lambda: loaded.of_any_batch(x),
         "function, fixed signature": lambda: model.of_fixed_batch(x),
@@ -103,6 +105,7 @@ def measure(options: Options) -> list[Row]:
         "loaded signature, int64 input": "bare, lookup",
         "loaded signature, numpy input": "bare, numpy",
         "loaded signature, 100 Variables": "bare, many",
+        "the same, frozen": "bare, many",
     }
     if tf is not None:
         signature_tf, x_tf = loaded_tf.signatures["serving_default"], tf.ones((4, 4))
