@@ -69,6 +69,16 @@ def test_a_model_of_version_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert f">{label}</text>" in objects
 
 
+def test_lines_of_the_source_are_shown(tmp_path: Path) -> None:
+    directory, file = str(tmp_path / "model"), tmp_path / "model.svg"
+    options = tf.saved_model.SaveOptions(save_debug_info=True)
+    tf.saved_model.save(Classifier(), directory, options=options)
+    assert main(["draw", directory, "-o", str(file)]) == 0
+    assert re.search(
+        r"op: Conv2D\n.*\nsource: [^\n]*test_draw.py:\d+ \(__call__\)", file.read_text()
+    )
+
+
 def test_a_model_of_version_1(tmp_path: Path) -> None:
     v1 = tf.compat.v1
     directory, file = str(tmp_path / "model"), tmp_path / "model.svg"

@@ -176,7 +176,7 @@ class _Folding:
                 yield Fact(fact(key), attr_text(node.attr[key]))
 
     def _source(self, name: str) -> str:
-        """Returns the user's lines that a node comes from, if the model has debug info."""
+        """Returns the user's lines that a node comes from, innermost first, where known."""
         info = self._debug_info
         key = f"{name}@{self._body.name}"
         if key not in info.name_to_trace_id:
@@ -185,7 +185,7 @@ class _Folding:
         if number not in info.traces_by_id:
             return ""
         lines = []
-        for frame_id in info.traces_by_id[number].frame_id[:_MOST_FRAMES]:
+        for frame_id in reversed(info.traces_by_id[number].frame_id[-_MOST_FRAMES:]):
             if frame_id in info.frames_by_id:
                 frame = info.frames_by_id[frame_id]
                 known = 0 <= frame.file_index < len(info.files)

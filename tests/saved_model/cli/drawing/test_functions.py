@@ -269,10 +269,12 @@ def test_graphs_that_are_too_large_are_refused(nodes: int, inputs: int) -> None:
 
 def test_debug_info_gives_the_line_of_a_node() -> None:
     meta_graph = graph([("Relu", "r", ["x"])], "r")
-    info = GraphDebugInfo(files=["model.py"])
-    info.frames_by_id[7].line, info.frames_by_id[7].func = 12, "call"
-    info.traces_by_id[3].frame_id.append(7)
+    info = GraphDebugInfo(files=["main.py", "model.py"])
+    for number, (file, line, function) in {7: (0, 3, "main"), 9: (1, 12, "call")}.items():
+        frame = info.frames_by_id[number]
+        frame.file_index, frame.line, frame.func = file, line, function
+    info.traces_by_id[3].frame_id.extend([7, 9])  # outermost first
     info.name_to_trace_id["r@"] = 3
     picture = draw_function("t", meta_graph, signature_body(meta_graph, None)[1], info)
     facts = {fact.name: fact.text for fact in boxes(picture, picture.root)["r"].facts}
-    assert facts["source"] == "model.py:12 (call)"
+    assert facts["source"] == "model.py:12 (call), main.py:3 (main)"
