@@ -12,7 +12,7 @@ from savax.saved_model.cli.drawing._operations import INPUT, OUTPUT
 from savax.saved_model.cli.drawing._rows import topological_order
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from savax.saved_model.cli.drawing._operations import Operation
 
@@ -60,11 +60,10 @@ def group_operations(operations: Sequence[Operation]) -> Scope:
                 scopes[key] = Scope(path[depth], [])
                 scopes[key[:-1]].members.append(scopes[key])
         scopes[tuple(path)].members.append(Leaf(label, index))
-    edges = [(a, b) for b, operation in enumerate(operations) for a in operation.sources]
     for key in sorted(scopes, key=len, reverse=True):
         scope = scopes[key]
         scope.members = [_flat(member) for member in scope.members]
-        _divide(scope, operations, edges)
+        _divide(scope, operations)
     return root
 
 
@@ -90,18 +89,16 @@ def _flat(member: Leaf | Scope) -> Leaf | Scope:
     return only
 
 
-def _divide(
-    scope: Scope, operations: Sequence[Operation], edges: Sequence[tuple[int, int]]
-) -> None:
+def _divide(scope: Scope, operations: Sequence[Operation]) -> None:
     """Divides a group of too many members."""
     if len(scope.members) > _MANY:
-        _group_by_words(scope, "", 1, operations, edges)
+        _group_by_words(scope, "", 1, operations)
     if len(scope.members) > _TOO_MANY:
-        _cut_into_parts(scope, operations, edges)
+        _cut_into_parts(scope, operations)
 
 
 def _member_graph(
-    members: Sequence[Leaf | Scope], edges: Iterable[tuple[int, int]]
+    members: Sequence[Leaf | Scope], operations: Sequence[Operation]
 ) -> dict[int, list[int]]:
     """Returns for each member, by position, those that take its results."""
     member_of = {
@@ -110,10 +107,10 @@ def _member_graph(
         for operation in ([member.index] if isinstance(member, Leaf) else members_below(member))
     }
     targets: dict[int, dict[int, None]] = defaultdict(dict)
-    for a, b in edges:
-        source, target = member_of.get(a), member_of.get(b)
-        if source is not None and target is not None and source != target:
-            targets[source][target] = None
+    for operation, target in member_of.items():
+        for source in operations[operation].sources:
+            if member_of.get(source, target) != target:
+                targets[member_of[source]][target] = None
     return {a: list(bs) for a, bs in targets.items()}
 
 
@@ -122,7 +119,6 @@ def _group_by_words(
     prefix: str,
     depth: int,
     operations: Sequence[Operation],
-    edges: Sequence[tuple[int, int]],
 ) -> None:
     """Groups members whose names go on after a prefix with the same word, as ``conv2_block1_``.
 
@@ -141,7 +137,7 @@ def _group_by_words(
         and not all(re.fullmatch(rf"{re.escape(word)}(_\d+)?", labels[p]) for p in positions)
     }
     group_of = {p: word for word, positions in groups.items() for p in positions}
-    targets = _member_graph(scope.members, edges)
+    targets = _member_graph(scope.members, operations)
     for word in _on_cycles(group_of, len(scope.members), targets):
         for position in groups[word]:
             del group_of[position]
@@ -159,9 +155,9 @@ def _group_by_words(
     scope.members = members
     for group in made.values():
         if len(group.members) > _MANY // 2 and depth < _MOST_WORDS:
-            _group_by_words(group, f"{group.label}_", depth + 1, operations, edges)
+            _group_by_words(group, f"{group.label}_", depth + 1, operations)
         if len(group.members) > _TOO_MANY:
-            _cut_into_parts(group, operations, edges)
+            _cut_into_parts(group, operations)
 
 
 def _on_cycles(
@@ -192,9 +188,7 @@ def _on_cycles(
     return {word for word, node in number.items() if node in left}
 
 
-def _cut_into_parts(
-    scope: Scope, operations: Sequence[Operation], edges: Sequence[tuple[int, int]]
-) -> None:
+def _cut_into_parts(scope: Scope, operations: Sequence[Operation]) -> None:
     """Makes groups of members that follow each other, cut where few edges are."""
     members = scope.members
     ends = {
@@ -204,7 +198,7 @@ def _cut_into_parts(
     }
     if len(ends) > _TOO_MANY // 2:
         ends = {}
-    targets = _member_graph(members, edges)
+    targets = _member_graph(members, operations)
     order = [p for p in topological_order(len(members), targets) if p not in ends]
     crossing = _crossing_edges(order, targets)
     parts: list[Leaf | Scope] = []

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
-from xml.sax.saxutils import escape, quoteattr
 
 from savax.saved_model.cli._tables import printable
 from savax.saved_model.cli.drawing._boxes import BOX_PADDING, LINE_HEIGHTS, NOTE_FONT
@@ -71,7 +71,7 @@ def svg_file(title: str, width: float, height: float, body: Iterable[str]) -> st
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} '
         f'viewBox="0 0 {number(width)} {number(height)}" role="img">',
         f"<title>{text(title)}</title>",
-        f"<style>{escape(STYLE)}</style>",
+        f"<style>{escape(STYLE, quote=False)}</style>",
         DEFINITIONS,
         f'<rect {size} fill="#ffffff"/>',
         *body,
@@ -87,17 +87,17 @@ def number(value: float) -> str:
 
 def text(content: str) -> str:
     """Returns a text with everything escaped that means something in XML."""
-    return escape(printable(content))
+    return escape(printable(content), quote=False)
+
+
+def _attribute(content: str) -> str:
+    return f'"{escape(printable(content))}"'
 
 
 def facts_title(facts: Sequence[Fact]) -> str:
     """Returns the element whose text browsers show under the pointer."""
-    return f"<title>{text_lines(facts)}</title>" if facts else ""
-
-
-def text_lines(facts: Sequence[Fact]) -> str:
-    """Returns facts as lines."""
-    return "\n".join(text(f"{fact.name}: {fact.text}") for fact in facts)
+    lines = "\n".join(text(f"{fact.name}: {fact.text}") for fact in facts)
+    return f"<title>{lines}</title>" if lines else ""
 
 
 def _group(group: PlacedGroup, depth: int) -> Iterator[str]:
@@ -146,7 +146,7 @@ def _closed(placed: PlacedItem) -> Iterator[str]:
 
 def _box(item: Item | TreeNode, path: str, x: float, y: float, has_more: bool) -> Iterator[str]:
     width, height = item.width, item.height
-    yield f'<g class="item {item.kind}" data-path={quoteattr(printable(path))}>'
+    yield f'<g class="item {item.kind}" data-path={_attribute(path)}>'
     yield facts_title(item.facts)
     if has_more:
         yield _rect("behind", x + 4, y + 4, width, height, 6)
@@ -172,7 +172,7 @@ def _open(placed: PlacedItem, depth: int) -> Iterator[str]:
     item, content = placed.item, placed.content
     assert content is not None
     x, y, width = placed.x, placed.y, placed.width
-    yield f'<g class="item {item.kind} open" data-path={quoteattr(printable(placed.path))}>'
+    yield f'<g class="item {item.kind} open" data-path={_attribute(placed.path)}>'
     shade = "frame odd" if depth % 2 else "frame"
     yield _rect(shade, x, y, width, placed.height, 8)
     yield '<g class="header-box">' + facts_title(item.facts)

@@ -47,12 +47,11 @@ def wired_group(scope: Scope, operations: Sequence[Operation], functions: Collec
             _connect(source, target, frame_of)
         for source in operation.controls:
             _order(source, target, frame_of)
-    for frame in reversed(frames):
-        group = frame.on_grid()
-        if frame.parent is None:
-            return group
-        frame.parent.items[frame.position].content = group
-    raise AssertionError("the root is a frame")
+    # What is within a group is on its grid first: its ports order what is around it.
+    for frame in reversed(frames[1:]):
+        if frame.parent is not None:
+            frame.parent.items[frame.position].content = frame.on_grid()
+    return root.on_grid()
 
 
 class _Frame:
