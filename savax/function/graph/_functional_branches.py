@@ -107,10 +107,13 @@ class _Branches:
             nodes[name].input.extend(dict.fromkeys(f"^{other}" for other in waits if other))
 
     def _waits_for(self, name: str) -> str | None:
-        if not self._guards.get(name):
-            return name
-        owner = self._owners.get(name)
-        return owner.name if owner is not None and owner.name else None
+        """Returns the If outside of all branches that has a node; None if there is none."""
+        while self._guards.get(name):
+            owner = self._owners.get(name)
+            if owner is None or not owner.name:
+                return None
+            name = owner.name
+        return name
 
     def _level(self, name: str) -> int:
         return self._levels[name]

@@ -169,7 +169,8 @@ def derivative_of_branches_in_loops():
 
     def step(i, y):
         _, t = tf1.while_loop(lambda j, t: j < i, inner, [0, y])
-        return i + 1, tf1.cond(tf.equal(i % 2, 0), lambda: t * y, lambda: t + y * v)
+        odd = lambda: tf1.cond(y > 0, lambda: tf.sin(t * v), lambda: tf.exp(-t * t) * v)  # noqa: E731
+        return i + 1, tf1.cond(tf.equal(i % 2, 1), odd, lambda: t + y * v)
 
     _, y = tf1.while_loop(lambda i, y: i < n, step, [0, tf.constant(1.0)])
     return [y, tf.identity(tf1.gradients(y, [v])[0])]
