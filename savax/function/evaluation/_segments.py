@@ -142,7 +142,11 @@ class _CutPlan:
         self._lock = threading.Lock()
 
     def _add_small_nodes(self) -> None:
-        """Leaves constants, and integer arithmetic on values of the host, to the host."""
+        """Leaves constants, integer arithmetic on values of the host, and handles to the host.
+
+        Each run of a loop of version 1 has stacks of its own. A program that passed on a handle
+        would be compiled for each of them.
+        """
         varying: set[int] = set()
         fixed: set[int] = set()
         for position, node in enumerate(self._plan.nodes):
@@ -150,7 +154,7 @@ class _CutPlan:
                 self.host.add(position)
                 fixed.update(node.output_slots)
                 continue
-            if position not in self.host and _is_small_arithmetic(node, varying, fixed):
+            if _passes_a_handle(node) or _is_small_arithmetic(node, varying, fixed):
                 self.host.add(position)
             if position in self.host:
                 varying.update(node.output_slots)
@@ -388,6 +392,10 @@ def _is_host(node: PlanNode, hosted_functions: frozenset[str]) -> bool:
     if not names & {"resource", "variant"} or node.op in _STRUCTURAL:
         return False
     return not node.op.startswith(_DEVICE_PREFIXES)
+
+
+def _passes_a_handle(node: PlanNode) -> bool:
+    return node.op in IDENTITY_OPS and "resource" in {dtype.name for dtype in node.output_dtypes}
 
 
 def _is_small_arithmetic(node: PlanNode, varying: set[int], fixed: set[int]) -> bool:

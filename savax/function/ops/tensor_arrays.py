@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from savax.function.evaluation._walk import NodeContext
     from savax.types import DType, Shape
 
-# The handle of every gradient of an array.
+# The handles of all arrays, and of all their gradients: programs are compiled for each handle.
+_ARRAY = ResourceHandle("TensorArray", obj=object())
 _GRADIENT = ResourceHandle("the gradient of a TensorArray", obj=object())
 
 
@@ -50,7 +51,7 @@ _GRADIENT = ResourceHandle("the gradient of a TensorArray", obj=object())
 def _tensor_array(
     size: Any, *, dtype: DType, element_shape: Shape
 ) -> tuple[ResourceHandle, TensorListValue]:
-    return ResourceHandle("TensorArray", obj=object()), new_list(int(size), dtype, element_shape)
+    return _ARRAY, new_list(int(size), dtype, element_shape)
 
 
 @evaluates("TensorArrayGradV3", ignores=("source",))

@@ -254,6 +254,21 @@ def test_a_session_gives_what_tensorflow_gives(case) -> None:
                 np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_training_compiles_in_the_first_step_only(caplog) -> None:
+    with tf.Graph().as_default() as graph:
+        fetches = [fetch.name for fetch in step_of_training()]
+        init = tf1.global_variables_initializer().name
+    with v1.Session(graph=v1.Graph()) as session:
+        v1.import_graph_def(graph.as_graph_def(), name="")
+        session.run(init)
+        losses = [session.run(fetches, SEQUENCES[0])[0]]
+        caplog.clear()
+        with jax.log_compiles():
+            losses += [session.run(fetches, SEQUENCES[0])[0] for _ in range(2)]
+    assert not [record for record in caplog.records if "ompil" in record.getMessage()]
+    assert len(set(losses)) == 3
+
+
 def test_a_recurrent_network_trains_and_is_saved_again(tmp_path) -> None:
     x = SEQUENCES[0]["x:0"]
     with tf.Graph().as_default(), tf1.Session() as session:
