@@ -178,6 +178,23 @@ def import_graph(lowered: Lowered) -> Any:
         return function_def_to_graph.function_def_to_graph(main, include_library_functions=True)
 
 
+def op_by_op() -> Any:
+    """Returns the configuration of a session that runs kernels one by one, without optimizers."""
+    from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+
+    return config_pb2.ConfigProto(
+        intra_op_parallelism_threads=1,
+        inter_op_parallelism_threads=1,
+        graph_options=config_pb2.GraphOptions(
+            optimizer_options=config_pb2.OptimizerOptions(
+                opt_level=config_pb2.OptimizerOptions.L0,
+                global_jit_level=config_pb2.OptimizerOptions.OFF,
+            ),
+            rewrite_options=rewriter_config_pb2.RewriterConfig(disable_meta_optimizer=True),
+        ),
+    )
+
+
 def _run(graph: Any, tensors: Sequence[Any], leaves: Sequence[Any]) -> list[Any]:
     import tensorflow as tf
 

@@ -14,7 +14,7 @@ import numpy as np
 from savax import errors
 from savax.function.lowering._function_library import FunctionLibrary
 from savax.function.lowering._lowering import lower_jaxpr
-from tests.lowering_check import Lowered, import_graph
+from tests.lowering_check import Lowered, import_graph, op_by_op
 from tests.primitive_harness.cases import Case, all_cases
 from tests.primitive_harness.comparison import difference, tolerance
 from tests.primitive_harness.properties import CHECKS
@@ -72,22 +72,10 @@ def _called(traced: Any, arguments: list[Any]) -> Any:
 def run_op_by_op(lowered: Lowered, leaves: list[Any]) -> list[Any]:
     """Runs a function by TensorFlow's kernels, one op after the other, without any optimizer."""
     import tensorflow as tf
-    from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
-    config = config_pb2.ConfigProto(
-        intra_op_parallelism_threads=1,
-        inter_op_parallelism_threads=1,
-        graph_options=config_pb2.GraphOptions(
-            optimizer_options=config_pb2.OptimizerOptions(
-                opt_level=config_pb2.OptimizerOptions.L0,
-                global_jit_level=config_pb2.OptimizerOptions.OFF,
-            ),
-            rewrite_options=rewriter_config_pb2.RewriterConfig(disable_meta_optimizer=True),
-        ),
-    )
     graph = import_graph(lowered)
     feeds = dict(zip([tensor.name for tensor in graph.inputs], leaves, strict=True))
-    with tf.compat.v1.Session(graph=graph, config=config) as session:
+    with tf.compat.v1.Session(graph=graph, config=op_by_op()) as session:
         return list(session.run([tensor.name for tensor in graph.outputs], feeds))
 
 

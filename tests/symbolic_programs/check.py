@@ -14,7 +14,13 @@ from savax.function.lowering._lowering import lower_function
 from savax.function.tracing._traced_body import TracedBody
 from savax.function.tracing._tracing import trace
 from savax.types import TensorSpec
-from tests.lowering_check import Lowered, assert_equal, check_inferred_shapes, import_graph
+from tests.lowering_check import (
+    Lowered,
+    assert_equal,
+    check_inferred_shapes,
+    import_graph,
+    op_by_op,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,8 +59,23 @@ def arguments(row: Row, sizes: dict[str, int]) -> list[np.ndarray[Any, Any]]:
     return args
 
 
-def check(row: Row) -> None:
-    """Checks that one graph gives at each size what JAX gives, and knows what sizes are static."""
+def fixed(row: Row) -> Row:
+    """Returns a row with the last of its sizes in its signature."""
+    sizes = row.sizes[-1]
+    specs = [
+        TensorSpec([evaluate_dim(dim, sizes) for dim in spec.dims or ()], spec.dtype)
+        for spec in row.specs
+    ]
+    return row._replace(specs=tuple(specs), sizes=(sizes,), constraints=())
+
+
+def check(row: Row, *, unoptimized: bool = False) -> None:
+    """Checks that one graph gives at each size what JAX gives, and knows what sizes are static.
+
+    Args:
+      row: the function.
+      unoptimized: whether to run it op by op too, without TensorFlow's graph optimizers.
+    """
     import tensorflow as tf
 
     lowered = exported(row)
@@ -63,12 +84,14 @@ def check(row: Row) -> None:
     graph = import_graph(lowered)
     check_inferred_shapes(graph, lowered.jaxpr.out_avals)
     calls = [arguments(row, sizes) for sizes in row.sizes]
-    with tf.compat.v1.Session(graph=graph) as session:
-        for sizes, args, expected in zip(row.sizes, calls, _expected(row, calls), strict=True):
-            feeds = dict(zip([tensor.name for tensor in graph.inputs], args, strict=True))
-            found = session.run([tensor.name for tensor in graph.outputs], feeds)
-            for index, (have, want) in enumerate(zip(found, expected, strict=True)):
-                assert_equal(have, want, row.rtol, row.atol, f"result {index} at {sizes}")
+    expected = _expected(row, calls)
+    for config in [None, op_by_op()] if unoptimized else [None]:
+        with tf.compat.v1.Session(graph=graph, config=config) as session:
+            for sizes, args, wanted in zip(row.sizes, calls, expected, strict=True):
+                feeds = dict(zip([tensor.name for tensor in graph.inputs], args, strict=True))
+                found = session.run([tensor.name for tensor in graph.outputs], feeds)
+                for index, (have, want) in enumerate(zip(found, wanted, strict=True)):
+                    assert_equal(have, want, row.rtol, row.atol, f"result {index} at {sizes}")
 
 
 def _expected(row: Row, calls: Sequence[Sequence[Any]]) -> list[list[np.ndarray[Any, Any]]]:

@@ -367,6 +367,11 @@ def _element_shape(g: GraphBuilder, type_: Any) -> Symbol:
     return g.const(sizes, _INT32)
 
 
+def _stacked_shape(g: GraphBuilder, type_: Any, length: Any) -> Symbol:
+    """Returns the element shape for a stack, computed where an empty list wouldn't tell it."""
+    return _element_shape(g, type_) if is_static(length) else g.dims(type_.shape[1:])
+
+
 def _reserve(g: GraphBuilder, type_: Any, length: Any) -> Symbol:
     """Returns a list for the stacked results of a type."""
     result: Symbol = g.op(
@@ -384,7 +389,7 @@ def _stack(g: GraphBuilder, handle: Symbol, type_: Any, length: Any) -> Symbol:
     result: Symbol = g.op(
         "TensorListStack",
         handle,
-        _element_shape(g, type_),
+        _stacked_shape(g, type_, length),
         shape=type_.shape,
         element_dtype=type_.dtype,
         num_elements=int(length) if is_static(length) else -1,

@@ -22,6 +22,7 @@ def _lower_sharding_constraint(
     g: GraphBuilder,
     x: Symbol,
     *,
+    sharding: Any,
     layout: Any,
     context_mesh: Any,
     unconstrained_dims: Any,
@@ -40,7 +41,9 @@ def _lower_reshard(g: GraphBuilder, x: Symbol, *, dst_sharding: Any, concrete_me
 
 
 @lowers("pvary")
-def _lower_pvary(g: GraphBuilder, *operands: Symbol, axes: Any, axis_index_groups: Any) -> Any:
+def _lower_pvary(
+    g: GraphBuilder, *operands: Symbol, axes: Any, axis_index_groups: Any = None
+) -> Any:
     return operands
 
 

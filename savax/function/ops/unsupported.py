@@ -14,16 +14,15 @@ _GENERATOR = "keys of this generator can't be saved; use threefry2x32, rbg or un
 _INTERNAL = "it is part of a JAX transformation that isn't finished; lower the function's result"
 
 _COLLECTIVES = (
-    *("all_gather", "all_gather_done", "all_gather_invariant", "all_gather_reduced"),
-    *("all_gather_reduced_start", "all_gather_start", "all_to_all", "all_to_all_done"),
-    *("all_to_all_start", "axis_index", "full_to_shard", "global_array_to_host_local_array"),
-    *("host_local_array_to_global_array", "infeed", "outfeed", "pbroadcast"),
-    *("pbroadcast_done", "pbroadcast_start", "pgather", "pmax", "pmin", "ppermute"),
-    *("ppermute_done", "ppermute_start", "precv", "preduced", "psend", "psum", "psum_done"),
-    *("psum_invariant", "psum_invariant_start", "psum_scatter", "psum_start"),
-    *("ragged_all_to_all", "reduce_scatter", "reduce_scatter_done", "reduce_scatter_start"),
-    *("reduced_vary_cast_p", "shard_map", "shard_to_full", "unreduced_psum"),
-    *("unreduced_psum_start", "unreduced_reduce_scatter", "unreduced_reduce_scatter_start"),
+    *("all_gather_done", "all_gather_reduced", "all_gather_reduced_start"),
+    *("all_gather_start", "all_to_all_done", "all_to_all_start", "full_to_shard"),
+    *("global_array_to_host_local_array", "host_local_array_to_global_array", "infeed"),
+    *("outfeed", "pbroadcast", "pbroadcast_done", "pbroadcast_start", "pgather"),
+    *("ppermute_done", "ppermute_start", "precv", "preduced", "psend", "psum_done"),
+    *("psum_invariant_start", "psum_scatter", "psum_start", "ragged_all_to_all"),
+    *("reduce_scatter_done", "reduce_scatter_start", "reduced_vary_cast_p"),
+    *("shard_to_full", "unreduced_psum", "unreduced_psum_start"),
+    *("unreduced_reduce_scatter", "unreduced_reduce_scatter_start"),
     *("vary_unreduced_cast_p", "xla_pmap"),
 )
 _ATTENTIONS = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.symbolic_programs import algebra, indexing, reductions, shapes
-from tests.symbolic_programs.check import check
+from tests.symbolic_programs import algebra, control_flow, indexing, reductions, shapes
+from tests.symbolic_programs.check import check, fixed
 
 pytestmark = pytest.mark.tf
 pytest.importorskip("tensorflow")
@@ -19,6 +19,13 @@ ROWS = {
 @pytest.mark.parametrize("name", ROWS)
 def test_one_graph_serves_all_sizes(name: str) -> None:
     check(ROWS[name])
+
+
+@pytest.mark.parametrize("batch", ["known", "unknown"])
+@pytest.mark.parametrize("name", control_flow.ROWS)
+def test_control_flow(name: str, batch: str) -> None:
+    row = control_flow.ROWS[name]
+    check(row if batch == "unknown" else fixed(row), unoptimized=True)
 
 
 def test_a_wrong_graph_would_be_found() -> None:

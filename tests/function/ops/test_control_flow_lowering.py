@@ -109,14 +109,16 @@ def test_elements_that_a_step_computes_are_results_of_its_function():
     assert names[-5:] == ["state_0", "state_1", "state_2", "state_3", "state_4"]
 
 
-def test_element_shapes_of_lists_are_constants():
-    lowered = lower(lambda x: jax.lax.map(jnp.sin, x), X, specs=[(None, None)])
+@pytest.mark.parametrize(("rows", "stacked"), [(3, "Const"), (None, "Pack")])
+def test_element_shapes_of_lists_are_constants_unless_the_list_may_be_empty(rows, stacked):
+    lowered = lower(lambda x: jax.lax.map(jnp.sin, x), X, specs=[(rows, None)])
     nodes = {node.name: node for node in lowered.function.node_def}
-    for op in ("TensorListReserve", "TensorListStack"):
+    for op, wanted in (("TensorListReserve", "Const"), ("TensorListStack", stacked)):
         (node,) = (n for n in nodes.values() if n.op == op)
         source = node.input[0 if op == "TensorListReserve" else 1].split(":")[0]
-        assert nodes[source].op == "Const"
-        assert nodes[source].attr["value"].tensor.int_val == [-1]
+        assert nodes[source].op == wanted
+        if wanted == "Const":
+            assert nodes[source].attr["value"].tensor.int_val == [-1]
 
 
 @pytest.mark.parametrize("length", [0, 1])
