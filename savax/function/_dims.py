@@ -28,6 +28,8 @@ _OPERATORS: Mapping[type[ast.AST], Any] = {
 }
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
+# "Symbolic dimension comparison 'b' > '3' is inconclusive."
+_COMPARISON = re.compile(r"comparison '([^']+)' (<=|>=|<|>) '([^']+)'")
 # Sizes for which dims are compared, enough to tell quotients and remainders by small numbers apart.
 _SAMPLES = range(1, 25)
 
@@ -126,3 +128,29 @@ def are_equal_dims(a: Any, b: Any) -> bool:
         if evaluate_dim(a, sizes) != evaluate_dim(b, sizes):
             return False
     return bool(names)
+
+
+def deciding_constraints(text: str) -> tuple[str, ...]:
+    """Returns the constraints that decide a comparison that JAX couldn't: it holds, or it doesn't.
+
+    Args:
+      text: of JAX's error.
+
+    Returns:
+      Two texts in JAX's notation, which has ``>=`` and ``<=`` only; none for other errors.
+    """
+    match = _COMPARISON.search(text)
+    if match is None:
+        return ()
+    left, sign, right = match.groups()
+    if not dim_names(left):
+        left, right, sign = right, left, sign.translate(str.maketrans("<>", "><"))
+    more, less = {">": (1, 0), ">=": (0, -1), "<": (0, -1), "<=": (1, 0)}[sign]
+    both = f"{left} >= {_moved(right, more)}", f"{left} <= {_moved(right, less)}"
+    return both if ">" in sign else both[::-1]
+
+
+def _moved(dim: str, distance: int) -> str:
+    if not dim_names(dim):
+        return str(evaluate_dim(dim, {}) + distance)
+    return f"{dim} {'+' if distance > 0 else '-'} 1" if distance else dim

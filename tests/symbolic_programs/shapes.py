@@ -73,6 +73,9 @@ ROWS: dict[str, Row] = {
     ),
     "pad_between": row(lambda x: lax.pad(x, 1.0, [(1, 0, 2), (0, 1, 1)]), X, sizes=[1, 3]),
     "pad_less": row(lambda x: lax.pad(x, 1.0, [(-1, 2, 0), (2, -1, 0)]), X, sizes=[1, 3]),
+    "pad_or_cut": row(
+        lambda x: lax.pad(x, 0.0, [(x.shape[0] - 3, 5, 0), (0, 0, 0)]), X, sizes=[1, 2, 3, 5]
+    ),
     "pad_edge": row(lambda x: jnp.pad(x, ((1, 2), (0, 1)), mode="edge"), X, sizes=[1, 3]),
     "pad_wrap": row(lambda x: jnp.pad(x, ((0, 0), (2, 3)), mode="wrap"), X),
     "pad_reflect": row(lambda x: jnp.pad(x, ((0, 0), (2, 1)), mode="reflect"), X),

@@ -11,7 +11,7 @@ from jax.extend.core import Literal
 from jax.sharding import NamedSharding
 
 from savax.errors import InvalidArgumentError, SavaxError, UnsupportedError, UnsupportedParamError
-from savax.function._dims import are_equal_dims
+from savax.function._dims import are_equal_dims, deciding_constraints
 from savax.function._jax_names import InconclusiveDimensionOperation
 from savax.function._source_lines import user_frame
 from savax.function.lowering._folding import fold
@@ -278,10 +278,10 @@ def _takes_shape(result: Symbol, shape: Sequence[Any]) -> bool:
 
 def _undecided(error: Exception) -> str:
     """Returns what to do where the form of an operation depends on the sizes."""
-    return (
-        f"its form depends on unknown sizes ({str(error).splitlines()[0].rstrip('.')}); say what "
-        "is known of them by constraints of the function, or give the sizes."
-    )
+    reason = str(error).splitlines()[0].rstrip(".")
+    constraints = " or ".join(f'"{c}"' for c in deciding_constraints(reason))
+    what = f"say {constraints} in the function's constraints, or " if constraints else ""
+    return f"its form depends on unknown sizes ({reason}); {what}give the sizes"
 
 
 def _as_tuple(result: Any) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
+from jax import core
 
 from savax.function._jax_names import InconclusiveDimensionOperation
 
@@ -73,7 +74,7 @@ def lower_pad(g: GraphBuilder, operand: Symbol, value: Symbol, config: Sequence[
     grow: list[tuple[Any, Any]] = []
     cut: list[tuple[Any, Any]] = []
     for low, high, _ in config:
-        pairs = [_grow_and_cut(g, amount) for amount in (low, high)]
+        pairs = [_grow_and_cut(amount) for amount in (low, high)]
         grow.append((pairs[0][0], pairs[1][0]))
         cut.append((pairs[0][1], pairs[1][1]))
     if any(not is_known(a) or a for pair in grow for a in pair):
@@ -92,12 +93,12 @@ def lower_pad(g: GraphBuilder, operand: Symbol, value: Symbol, config: Sequence[
     return operand
 
 
-def _grow_and_cut(g: GraphBuilder, amount: Any) -> tuple[Any, Any]:
+def _grow_and_cut(amount: Any) -> tuple[Any, Any]:
     if at_least(amount, 0):
         return amount, 0
     if at_least(-amount, 0):
         return 0, -amount
-    return g.unsupported(f"a padding of {amount}, which may be positive or negative")
+    return core.max_dim(amount, 0), core.max_dim(-amount, 0)
 
 
 def with_known_sizes(g: GraphBuilder, x: Symbol) -> Symbol:

@@ -17,14 +17,11 @@ import jax.errors
 import jax.export
 
 from savax.errors import (
-    InconclusiveDimensionError,
     InvalidArgumentError,
     SavaxError,
-    TracingError,
 )
 from savax.function._dims import dim_names
 from savax.function._jax_names import InconclusiveDimensionOperation
-from savax.function._source_lines import error_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -277,43 +274,3 @@ class DimensionTable:
 def is_shape_error(error: Exception) -> bool:
     """Whether equal dims might cure an error."""
     return isinstance(error, _SHAPE_ERRORS) and not isinstance(error, _VALUE_ERRORS)
-
-
-def dims_error(error: Exception, table: DimensionTable, signature: str) -> Exception:
-    """Returns the error to raise for a trace that failed with unknown dims.
-
-    Args:
-      error: what the first trace raised.
-      table: the dims.
-      signature: the arguments and their dims, as they were tried.
-
-    Returns:
-      The same error if it has nothing to do with unknown dims, else one that says what to do.
-    """
-    text = str(error)
-    where = error_frame(error)
-    if isinstance(error, InconclusiveDimensionOperation):
-        return InconclusiveDimensionError(
-            f"At {where}, unknown dims are compared, and neither answer is always right:\n"
-            f"{_indented(text)}\nThe signature is {signature}. Say what is known of the dims, e.g. "
-            'savax.function(..., constraints=("b >= 2",)) for a dim named b, or give the dim a '
-            "size."
-        )
-    if "DimExpr" in text:
-        return TracingError(
-            f"At {where}, the size of an unknown dim is used as a Python number:\n"
-            f"{_indented(text)}\nThe signature is {signature}. Use jax.lax.fori_loop, jax.lax.scan "
-            "or jnp.arange in place of range(), or give the dim a size."
-        )
-    if not isinstance(error, SavaxError) and table.mentions(text):
-        return TracingError(
-            f"At {where}, the function doesn't work with the unknown dims of its signature:\n"
-            f"{_indented(text)}\nThe signature is {signature}. Give dims that are equal one name, "
-            'as in TensorSpec(["batch", None]); write what is known of a size, as in "2*n"; or '
-            "give the size itself."
-        )
-    return error
-
-
-def _indented(text: str) -> str:
-    return "\n".join("  " + line for line in text.splitlines() if line.strip())

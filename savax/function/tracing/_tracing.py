@@ -10,7 +10,8 @@ from savax.function._arrays import abstract, captured_dtype, settled_value
 from savax.function._dims import bind_dims, dim_names, evaluate_dim
 from savax.function._jax_names import is_under_trace
 from savax.function.tracing._body_assembly import SettledTrace, assemble_body
-from savax.function.tracing._dimensions import DimensionTable, dims_error, is_shape_error
+from savax.function.tracing._dim_errors import dims_error
+from savax.function.tracing._dimensions import DimensionTable, is_shape_error
 from savax.function.tracing._trace_session import TraceSession
 from savax.function.tracing._traced_body import RankPolymorphicBody, Trace, TracedBody
 from savax.function.tracing._unknown_rank import trace_ranks

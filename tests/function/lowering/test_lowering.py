@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -178,6 +180,26 @@ def test_all_missing_primitives_are_reported_at_once(monkeypatch):
     assert "(refused)" in text
     assert "compute it outside the function" in text
     assert "reduce_sum (1 use at " in text
+
+
+CALLBACKS = {
+    "pure_callback": lambda x: jax.pure_callback(np.sin, x, x, vmap_method="expand_dims"),
+    "io_callback": lambda x: jax.experimental.io_callback(np.sin, x, x),
+    "debug_callback": lambda x: [jax.debug.callback(print, x), x][1],
+    "debug_print": lambda x: [jax.debug.print("{}", x), x][1],
+}
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+@pytest.mark.parametrize("around", [jax.jit, jax.vmap, jax.checkpoint, lambda f: lambda x: f(x)])
+def test_python_on_the_host_is_refused_by_name(name, around):
+    if name == "io_callback" and around is jax.checkpoint:
+        pytest.skip("JAX refuses effects there itself")
+    with pytest.raises(UnsupportedPrimitiveError, match=r"test_lowering\.py:\d+ ") as caught:
+        lower(around(CALLBACKS[name]), X)
+    text = str(caught.value)
+    assert re.search(rf"({name}|debug_callback) \(\d uses?", text)
+    assert "remove" in text or "compute it outside the function" in text
 
 
 def test_the_line_is_that_of_the_call_where_jax_wrote_the_equations(monkeypatch):
