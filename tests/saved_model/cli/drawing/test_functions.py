@@ -10,7 +10,7 @@ import pytest
 
 from savax.errors import KeyNotFoundError, ResourceLimitError
 from savax.protos import GraphDebugInfo, encode_tensor
-from savax.saved_model.cli.drawing import draw_function, function_body, signature_body
+from savax.saved_model.cli.drawing import draw_function, function_body, picture_page, signature_body
 from savax.saved_model.cli.drawing._picture import PORT
 from tests.saved_model.cli.drawing.graphs import add_function, boxes, drawn, edges, graph, resnet
 
@@ -257,6 +257,22 @@ def test_hostile_graphs_are_drawn_in_bounded_time(make: object) -> None:
     picture = drawn(meta_graph)
     assert time.process_time() - start < 5
     assert sum(map(len, picture.opened)) < 20_000
+
+
+def test_twenty_thousand_nodes_take_seconds() -> None:
+    rows, last = [], "x"
+    for i in range(20_000):
+        name = f"model/block_{i // 200}/layer_{i // 20 % 10}/op_{i % 20}"
+        before = rows[i - 20][1] if i % 20 == 0 and i else "x"
+        rows.append(("MatMul", name, sorted({last, before})))
+        last = name
+    meta_graph = graph(rows, last)
+    start = time.process_time()
+    picture = drawn(meta_graph)
+    assert len(picture_page(picture)) < 20_000_000
+    assert time.process_time() - start < 15
+    found = boxes(picture, picture.root)
+    assert sum(item.kind == "linear" for item in found.values()) == 20_000
 
 
 @pytest.mark.parametrize(("nodes", "inputs"), [(100_001, 1), (500, 1000)], ids=["nodes", "inputs"])
