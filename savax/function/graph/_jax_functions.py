@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from savax.errors import InvalidArgumentError, UnsupportedError
+from savax.function._polymorphic import Function
 from savax.function._reachable import reachable_variables
 from savax.function.graph._graph_variables import resource_of
 from savax.function.graph._handles import Operation, Tensor
@@ -14,6 +15,7 @@ from savax.function.graph._inlining import InlinedNodes, inlined_nodes
 from savax.function.graph._tensor_names import split_tensor
 from savax.function.lowering._body_lowering import lower_body
 from savax.function.lowering._graph_writer import legal_node_name
+from savax.function.stablehlo._options import OPS, Backend, chosen_backend
 from savax.function.tracing._tracing import trace
 from savax.trackable import Constant, Variable
 from savax.types import TensorSpec
@@ -47,7 +49,7 @@ def add_function(
     out_tree, paths = traced.aux
     base = name or legal_node_name(getattr(function, "__name__", "function"))
     with graph.name_scope(base) as scope:
-        written = _write(graph, traced.body, tensors)
+        written = _write(graph, traced.body, tensors, _backend(function))
         names = [_result_name(graph, scope, path) for path in paths]
     if not names:
         return _effect(graph, scope, written)
@@ -70,8 +72,19 @@ def _result_name(graph: Graph, scope: str, path: Sequence[Any]) -> str:
     return graph.unique_name(legal_node_name(name))
 
 
+def _backend(function: Callable[..., Any]) -> Backend:
+    """Returns what a function is written as: operations, unless it is one that says otherwise."""
+    if not isinstance(function, Function):
+        return OPS
+    spec = function.function_spec
+    return chosen_backend(spec.lowering, spec.fallback)
+
+
 def _write(
-    graph: Graph, body: TracedBody | RankPolymorphicBody, tensors: Sequence[Tensor]
+    graph: Graph,
+    body: TracedBody | RankPolymorphicBody,
+    tensors: Sequence[Tensor],
+    backend: Backend,
 ) -> InlinedNodes:
     """Returns the nodes of a trace, named inside the current scope but not added yet."""
     captured = []
@@ -86,7 +99,7 @@ def _write(
                 "graph.op."
             )
     name = graph.library.unique_name("__inference_graph_function")
-    definition: FunctionDef = lower_body(body, name, graph.library)
+    definition: FunctionDef = lower_body(body, name, graph.library, backend=backend)
     del graph.library.functions[name]
     arguments = [tensor.name for tensor in (*tensors, *captured)]
 

@@ -72,8 +72,12 @@ def lower_gradients(library: FunctionLibrary) -> list[GradientFunction]:
         try:
             captured = _needed(call)
             variables = _lower(call, captured, library)
-        except (NotImplementedError, UnexpectedTracerError, EscapedTracerError):
+        except (UnsupportedError, UnexpectedTracerError, EscapedTracerError):
             continue
+        except (NotImplementedError, TypeError, ValueError):
+            if call.call.module is None:
+                raise
+            continue  # so JAX says that it has no derivative of a loop or a primitive
         found.append(_gradient_function(call, captured, variables, function, node))
     return found
 

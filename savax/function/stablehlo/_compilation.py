@@ -9,7 +9,7 @@ import jax
 import jax.extend.core
 from jax import export
 from jax.extend.mlir import ir
-from jax.extend.mlir.dialects import stablehlo
+from jax.extend.mlir.dialects import func, stablehlo
 
 from savax.errors import SavaxError, UnsupportedError
 from savax.function._jax_names import jaxprs_in_params
@@ -108,7 +108,7 @@ def compile_function(
         )
     module = read_module(exported.mlir_module_serialized)
     strip_locations(module)
-    _strip_notes(module)
+    _simplify(module)
     _check_targets(module, name)
     artifact, version = _written(module, name, options)
     convention = _OLD_CONVENTION if _numbers(version)[:2] <= _LAST_OLD else _CONVENTION
@@ -134,12 +134,14 @@ def _avals(jaxpr: Any) -> Iterator[Any]:
             yield from _avals(inner)
 
 
-def _strip_notes(module: Any) -> None:
-    """Removes what means nothing to TensorFlow, and the check that no size is 0.
+def _simplify(module: Any) -> None:
+    """Removes what TensorFlow doesn't understand, and the check that no size is 0.
 
     An empty batch is computed as by operations of TensorFlow; JAX's check would refuse it.
+    Composites are operations with an equivalent function; TensorFlow doesn't find the sizes in such
+    functions, but does in those that are called.
     """
-    unwanted = []
+    unwanted, composites = [], []
 
     def visit(operation: Any) -> Any:
         attributes = operation.attributes
@@ -150,12 +152,26 @@ def _strip_notes(module: Any) -> None:
                 del attributes[attribute]
         if operation.name == "stablehlo.custom_call" and _is_positive_check(attributes):
             unwanted.append(operation)
+        if operation.name == "stablehlo.composite":
+            composites.append(operation)
         return ir.WalkResult.ADVANCE
 
     with module.context:
         module.operation.walk(visit)
+        for operation in composites:
+            _call_decomposition(operation)
         for operation in unwanted:
             operation.erase()
+
+
+def _call_decomposition(composite: Any) -> None:
+    """Puts a call of its equivalent function into the place of a composite."""
+    types = [result.type for result in composite.results]
+    with ir.InsertionPoint(composite), composite.location:
+        call = func.CallOp(types, composite.attributes["decomposition"], list(composite.operands))
+    for result, called in zip(composite.results, call.results, strict=True):
+        result.replace_all_uses_with(called)
+    composite.erase()
 
 
 def _is_positive_check(attributes: Any) -> bool:

@@ -192,24 +192,64 @@ def test_modules_are_written_in_the_version_that_is_wanted(tmp_path) -> None:
         _saved(tmp_path, jnp.tanh, SPEC, lowering=savax.StableHLO(version="99.0.0"))
 
 
-@pytest.mark.parametrize("dtype", ["float64", "int64", "bfloat16", "bool", "complex64", "uint32"])
-def test_dtypes_stay(tmp_path, dtype) -> None:
-    x = np.array([[1, 0, 3]]).astype(savax.as_dtype(dtype).numpy_dtype)
+def test_dtypes_stay(tmp_path) -> None:
+    dtypes = [savax.as_dtype(d) for d in ("float64", "int64", "bfloat16", "bool", "complex64")]
+    values = [np.array([[1, 0, 3]]).astype(dtype.numpy_dtype) for dtype in dtypes]
+
+    def flipped(*values):
+        return [jnp.flip(x, 1) for x in values], values[1].sum()
+
+    module = savax.Module()
     with jax.enable_x64(True):
-        directory = _saved(
-            tmp_path,
-            lambda x: (jnp.flip(x, 1), x.sum()),
-            savax.TensorSpec([None, 3], dtype),
-            lowering=CPU,
+        module.f = savax.function(
+            flipped, [savax.TensorSpec([None, 3], d) for d in dtypes], lowering=CPU
         )
-    found = tf.saved_model.load(directory).f(tf.constant(x))
-    again = load(directory).f(x)
-    with jax.enable_x64(True):
-        expected = jnp.flip(x, 1), jnp.asarray(x).sum()
+        save(module, str(tmp_path / "m"))
+        expected = jax.tree.leaves(flipped(*map(jnp.asarray, values)))
+    found = tf.nest.flatten(tf.saved_model.load(str(tmp_path / "m")).f(*map(tf.constant, values)))
+    again = jax.tree.leaves(load(str(tmp_path / "m")).f(*values))
     for tensor, array, want in zip(found, again, expected, strict=True):
         assert tensor.dtype.as_numpy_dtype == array.dtype == want.dtype
         np.testing.assert_array_equal(tensor.numpy(), want)
         np.testing.assert_array_equal(array, want)
+
+
+def test_operations_that_jax_writes_as_composites_run_at_any_batch(tmp_path) -> None:
+    def fn(x):
+        return jax.lax.top_k(x, 2), jax.lax.erf(x), jnp.arcsinh(x)
+
+    directory = _saved(tmp_path, fn, SPEC, lowering=savax.StableHLO(gradients=False))
+    found = tf.nest.flatten(tf.saved_model.load(directory).f(tf.constant(X)))
+    for have, want in zip(found, jax.tree.leaves(fn(X)), strict=True):
+        np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-6)
+
+
+def test_loops_without_a_derivative_are_written(tmp_path) -> None:
+    def doubled(x):
+        return jax.lax.while_loop(lambda y: y.max() < 8, lambda y: 2 * y, x)
+
+    loaded = tf.saved_model.load(_saved(tmp_path, doubled, SPEC, lowering=CPU))
+    x = tf.constant(X)
+    np.testing.assert_allclose(loaded.f(x), X * 8)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        with pytest.raises(LookupError, match="IdentityN"):
+            tape.gradient(loaded.f(x), x)
+
+
+def test_graphs_of_version_1_hold_modules() -> None:
+    graph = savax.compat.v1.Graph()
+    with graph.as_default():
+        x = savax.compat.v1.placeholder("float32", [None, 3], name="x")
+        y = graph.add(savax.function(jnp.tanh, lowering=CPU), x, name="y")
+    definition = graph.as_graph_def()
+    assert "XlaCallModule" in {node.op for node in definition.node}
+    theirs = tf.compat.v1.GraphDef.FromString(definition.SerializeToString())
+    with tf.Graph().as_default() as imported:
+        tf.import_graph_def(theirs, name="")
+        with tf.compat.v1.Session(graph=imported) as session:
+            found = session.run(y.name, {"x:0": X})
+    np.testing.assert_allclose(found, np.tanh(X), rtol=1e-6)
 
 
 def test_single_primitives_become_modules_where_that_is_allowed(tmp_path) -> None:

@@ -88,7 +88,7 @@ def _model(name):
     return saved_model.load(str(MODELS / name))
 
 
-@pytest.fixture(scope="module", params=["jax2tf_6", "jax2tf_8", "jax2tf_10"])
+@pytest.fixture(scope="module", params=["jax2tf_6", "jax2tf_10"])
 def jax2tf_model(request):
     return _model(request.param)
 
@@ -265,7 +265,7 @@ def test_bytes_that_are_no_module_are_refused() -> None:
             _body(artifact, "float32").run([x])
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_damaged_modules_never_end_the_process(seed) -> None:
     # Every second one of these crashes MLIR's reader.
     rng = np.random.default_rng(seed)
