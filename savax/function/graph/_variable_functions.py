@@ -15,7 +15,7 @@ from savax.function.graph._graph_keys import GraphKeys
 from savax.function.graph._graph_ops import group, no_op
 from savax.function.graph._graph_variables import GraphVariable
 from savax.function.graph._handles import Operation, Tensor
-from savax.function.graph._initializers import fans
+from savax.function.graph._initializers import fans, zeros_initializer
 from savax.function.graph._node_building import constant_array
 from savax.types import as_dtype, as_shape
 
@@ -167,19 +167,21 @@ def _initial_value(name: str, shape: Any, dtype: DTypeLike, initializer: Any) ->
     """
     wanted = as_dtype("float32" if dtype is None else dtype)
     sizes = as_shape(shape) if shape is not None else None
-    if initializer is not None and not callable(initializer):
-        if isinstance(initializer, Tensor):
-            return initializer
-        return constant_array(initializer, dtype, sizes)[0]
-    if sizes is None or None in sizes:
-        raise InvalidArgumentError(f"The shape of a new variable {name!r} must be fully known.")
-    if initializer is not None:
-        graph = get_default_graph()
-        with graph.name_scope(f"{name}/Initializer/"), graph.control_dependencies(None):
+    if isinstance(initializer, Tensor):
+        return initializer
+    graph = get_default_graph()
+    with graph.name_scope(f"{name}/Initializer/"), graph.control_dependencies(None):
+        if initializer is not None and not callable(initializer):
+            value = constant_array(initializer, dtype, sizes)[0]
+            return graph.constant(value, dtype, name="initial_value")
+        if sizes is None or None in sizes:
+            raise InvalidArgumentError(f"The shape of a new variable {name!r} must be fully known.")
+        if initializer is not None:
             return initializer(sizes, wanted)
-    if not wanted.is_floating:
-        return np.zeros([int(size or 0) for size in sizes], wanted.numpy_dtype)
-    return _glorot_uniform(name, [int(size or 0) for size in sizes], wanted)
+        fixed = [int(size or 0) for size in sizes]
+        if not wanted.is_floating:
+            return zeros_initializer()(fixed, wanted)
+        return graph.constant(_glorot_uniform(name, fixed, wanted), wanted, name="initial_value")
 
 
 def _glorot_uniform(name: str, sizes: list[int], dtype: DType) -> np.ndarray[Any, Any]:
