@@ -378,6 +378,7 @@
   }, { passive: false });
 
   draw();
+  if (view === functions) scroller.scrollLeft = (scroller.scrollWidth - scroller.clientWidth) / 2;
   showHash();
   window.addEventListener("hashchange", showHash);
 })();
