@@ -33,6 +33,7 @@ TITLES = {
     "restart": "Restart",
     "command_line": "Start of the process",
     "growth": "Growth",
+    "scale": "Scale",
 }
 VERSIONS = ("jax", "numpy", "protobuf", "tensorflow-cpu", "keras", "safetensors")
 
