@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 
@@ -25,11 +26,17 @@ class Collections:
             self.add_to_collection(name, value)
 
     def get_collection(self, name: Any, scope: str | None = None) -> list[Any]:
-        """Returns the values of a collection; with a scope those whose names begin with it."""
+        """Returns the values of a collection.
+
+        Args:
+          name: of the collection.
+          scope: a regular expression that the names of the values begin with; None for all values.
+        """
         found = list(self.collections.get(name, ()))
         if scope is None:
             return found
-        return [value for value in found if str(getattr(value, "name", "")).startswith(scope)]
+        begins = re.compile(scope).match
+        return [value for value in found if hasattr(value, "name") and begins(value.name)]
 
     def get_collection_ref(self, name: Any) -> list[Any]:
         """Returns a collection itself, to be changed in place."""

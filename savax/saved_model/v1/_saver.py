@@ -50,6 +50,9 @@ class Saver:
       name: scope of the nodes; ``save`` by default.
       saver_def: the message of nodes that the graph has already.
       allow_empty: whether there may be no variables.
+      pad_step_number: whether steps are written with eight digits.
+      save_relative_paths: accepted and ignored: the state file has them relative to its directory.
+      restore_sequentially: accepted and ignored.
       filename: default of the checkpoint's name in the graph.
 
     Raises:
@@ -67,10 +70,15 @@ class Saver:
         *,
         saver_def: SaverDef | None = None,
         allow_empty: bool = False,
+        pad_step_number: bool = False,
+        save_relative_paths: bool = True,
+        restore_sequentially: bool = False,
         filename: str = "model",
     ) -> None:
+        del save_relative_paths, restore_sequentially  # the state file's are; one run restores all
         if reshape:
             raise UnsupportedOptionError("Saver(reshape=True) isn't implemented.")
+        self._step_format = "08d" if pad_step_number else "d"
         self._kept: list[tuple[str, float]] = []
         self._next_extra = time.time() + keep_checkpoint_every_n_hours * 3600
         if saver_def is not None:
@@ -132,7 +140,7 @@ class Saver:
         if global_step is not None:
             plain = isinstance(global_step, int | np.integer)
             step = global_step if plain else sess.run(global_step)
-            path = f"{path}-{int(step)}"
+            path = f"{path}-{int(step):{self._step_format}}"
         if self.saver_def.save_tensor_name:
             write_bundle(path, _tensors(sess, self.saver_def))
         if write_meta_graph:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from savax.function.graph._graph import Graph
-    from savax.protos import FunctionDef, NodeDef
+    from savax.protos import FunctionDef, GraphDef, NodeDef
     from savax.types import TensorSpec
 
 
@@ -309,6 +309,11 @@ class Session:
             raise ClosedSessionError("The session is closed.")
         if not self.graph.version:
             raise ClosedSessionError("The session's graph has no operations yet.")
+
+    @property
+    def graph_def(self) -> GraphDef:
+        """The graph as a message."""
+        return self.graph.as_graph_def()
 
     # Contexts.
 

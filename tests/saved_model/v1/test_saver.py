@@ -53,6 +53,15 @@ def test_old_checkpoints_are_deleted(graph, tmp_path) -> None:
     assert kept == {"checkpoint", "m-2", "m-3"}
 
 
+def test_steps_with_eight_digits(graph, tmp_path) -> None:
+    saver = v1.train.Saver(pad_step_number=True, save_relative_paths=True)
+    with v1.Session() as session:
+        session.run(v1.global_variables_initializer())
+        path = saver.save(session, tmp_path / "m", global_step=7, write_meta_graph=False)
+        assert session.graph_def == graph.as_graph_def()
+    assert path == str(tmp_path / "m-00000007")
+
+
 def test_some_variables_under_other_names(graph, tmp_path) -> None:
     w = v1.global_variables()[0]
     saver = v1.train.Saver({"kernel": w})
