@@ -76,8 +76,8 @@ SHELLS = {"bash": offered_by_bash, "zsh": offered_by_zsh, "fish": offered_by_fis
         (
             ("savax", ""),
             [
-                *("checkpoint", "completion", "convert", "diff", "draw", "freeze", "run", "scan"),
-                "show",
+                *("check", "checkpoint", "completion", "convert", "diff", "draw", "freeze", "run"),
+                *("scan", "show"),
             ],
         ),
         (("savax", "s"), ["scan", "show"]),
