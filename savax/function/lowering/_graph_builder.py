@@ -17,6 +17,11 @@ from savax.function.lowering._graph_nodes import (
     known_shape,
     same_shape,
 )
+from savax.function.lowering._sunk_transposes import (
+    UNARY,
+    inputs_with_channels_last,
+    to_first,
+)
 from savax.types import DType, as_dtype
 
 if TYPE_CHECKING:
@@ -145,6 +150,10 @@ class NodeBuilder:
         Raises:
           InvalidArgumentError: the inputs or attributes don't fit the op.
         """
+        if shapes is None and (op in _BROADCASTING or op in UNARY):
+            below = self._below_transposes(op, inputs, name, attrs)
+            if below is not None:
+                return below
         if shapes is None and shape is None:
             shape = broadcast_shapes([x.shape for x in inputs if isinstance(x, Symbol)])
         if op in _BROADCASTING and shape is not None and len(inputs) > 1:
@@ -164,6 +173,12 @@ class NodeBuilder:
             f"{self.scope}/{base}" if self.scope else base,
         )
         return node.outputs if shapes is not None else node.outputs[0]
+
+    def _below_transposes(
+        self, op: str, inputs: Sequence[Any], name: str | None, attrs: dict[str, Any]
+    ) -> Symbol | None:
+        """Returns an op's result from what its inputs are transposes of, if they are."""
+        return None
 
     def const(self, value: Any, dtype: Any = None) -> Symbol:
         """Returns a constant; equal constants share one node.
@@ -247,6 +262,16 @@ class NodeBuilder:
 
 class GraphBuilder(NodeBuilder):
     """The ``g`` of lowering rules: a NodeBuilder with the usual steps on arrays."""
+
+    def _below_transposes(
+        self, op: str, inputs: Sequence[Any], name: str | None, attrs: dict[str, Any]
+    ) -> Symbol | None:
+        moved = inputs_with_channels_last(inputs)
+        if moved is None:
+            return None
+        given = [self.reshape(*x) if isinstance(x, tuple) else x for x in moved]
+        result = self.op(op, *given, name=name, **attrs)
+        return self.transpose(result, to_first(result.ndim))
 
     def reshape(self, x: Symbol, shape: Sequence[Any]) -> Symbol:
         """Returns ``x`` in another shape with as many elements."""

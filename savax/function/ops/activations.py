@@ -48,7 +48,10 @@ def lower_activation(g: GraphBuilder, operands: Sequence[Symbol], jaxpr: Any) ->
       operands: operands of a ``custom_jvp`` call.
       jaxpr: what it calls.
     """
-    steps, op = _ACTIVATIONS.get(_name_and_place(jaxpr)[0], ((), ""))
+    name = _name_and_place(jaxpr)[0]
+    if name == "logaddexp" and is_of_jax(jaxpr):
+        return _softplus_of(g, *operands)
+    steps, op = _ACTIVATIONS.get(name, ((), ""))
     if not op or not is_of_jax(jaxpr) or len(operands) != 1:
         return None
     equations = [equation for equation, _ in live_equations(jaxpr.jaxpr)]
@@ -58,6 +61,17 @@ def lower_activation(g: GraphBuilder, operands: Sequence[Symbol], jaxpr: Any) ->
     if tuple(e.primitive.name for e in equations) != steps or x.dtype.name not in _FLOATS:
         return None
     result: Symbol = g.op(op, x, shape=x.shape)
+    return result
+
+
+def _softplus_of(g: GraphBuilder, x: Symbol, y: Symbol) -> Symbol | None:
+    """Returns ``log(exp(x) + exp(y))`` if one of the two is zero, else None."""
+    if x.scalar is not None:
+        x, y = y, x
+    zero = None if y.scalar is None else y.scalar.constant
+    if zero is None or zero != 0 or x.dtype.name not in _FLOATS or x.shape != g.out[0].shape:
+        return None
+    result: Symbol = g.op("Softplus", x)
     return result
 
 

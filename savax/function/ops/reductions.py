@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from savax.function.lowering._sunk_transposes import channels_last
 from savax.function.ops._registry import evaluates, folds, lowers
 from savax.function.ops._sizes import all_known
 from savax.function.ops.custom_reductions import combiner, lower_reduction
@@ -75,6 +76,9 @@ def _reduced(g: GraphBuilder, op: str, x: Symbol, axes: Sequence[int]) -> Symbol
     if x.dtype.is_complex and op in ("Max", "Min"):
         return _complex_extreme(g, op, x, axes)
     kept = tuple(size for axis, size in enumerate(x.shape) if axis not in axes)
+    source = channels_last(x)
+    if source is not None and {0, 1}.isdisjoint(axes) and len(axes) == x.ndim - 2:
+        x, axes = source, tuple(range(1, x.ndim - 1))  # those between examples and channels
     return g.op(op, x, np.array(axes, np.int32), shape=kept, keep_dims=False)
 
 

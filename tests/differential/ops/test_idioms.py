@@ -165,3 +165,58 @@ def test_a_transpose_is_part_of_an_einsum():
     a, b = np.ones((2, 3, 4, 5), np.float32), np.ones((2, 5, 3, 6), np.float32)
     lowered = check_lowering(fn, a, b, specs=[("b", 3, None, 5), ("b", 5, 3, 6)])
     assert "Transpose" not in lowered.ops()
+
+
+def _channels_first(x, kernel):
+    return lax.conv(x, kernel, (1, 1), "SAME")
+
+
+def network_with_channels_first(x, first, second, scale, offset):
+    """Two convolutions with a normalisation, an activation and a shortcut, as of PyTorch."""
+    y = _channels_first(x, first)
+    y = (y - 0.5) * scale[:, None, None] + offset[None, :, None, None]
+    y = y + jax.nn.softplus(_channels_first(jax.nn.relu(y), second))
+    return jnp.where(y > 0, y, 0.1 * y).mean((2, 3))
+
+
+def test_transposes_of_layouts_meet_and_vanish():
+    rng = np.random.default_rng(2)
+    shapes = [(2, 3, 5, 6), (4, 3, 3, 3), (4, 4, 3, 3), (4,), (4,)]
+    args = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    specs = [(None, 3, None, 6), *[None] * 4]
+    lowered = check_lowering(network_with_channels_first, *args, specs=specs)
+    # Of the images, and of each kernel.
+    assert lowered.ops().count("Transpose") == 3
+    check_gradients(network_with_channels_first, *args)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda y, x: y + x,
+        lambda y, x: y * x[:1, :1],
+        lambda y, x: y + x[0, 0],
+        lambda y, x: y + x[:, :1, :1, :1],
+        lambda y, x: y.sum((1, 2)),
+        lambda y, x: y.max((2, 3), keepdims=True),
+        lambda y, x: y.reshape(y.shape[0], -1),
+        lambda y, x: jnp.stack([y, y * 2]),
+        lambda y, x: jnp.sin(y).transpose(3, 1, 0, 2) + jnp.cos(y).transpose(3, 1, 0, 2),
+        lambda y, x: jax.nn.softmax(y),
+    ],
+)
+def test_other_operands_and_axes_are_taken_as_they_are(fn):
+    x = np.random.default_rng(3).standard_normal((2, 3, 5, 5)).astype(np.float32)
+    kernel = np.random.default_rng(4).standard_normal((3, 3, 1, 1)).astype(np.float32)
+    check_lowering(
+        lambda x, k: fn(_channels_first(x, k), x), x, kernel, specs=[("b", 3, 5, 5), None]
+    )
+
+
+@pytest.mark.parametrize("fn", [jax.nn.softplus, jax.nn.log_sigmoid])
+def test_softplus_is_an_op(fn):
+    x = np.array([-np.inf, -90, -20, -1e-3, -0.0, 1e-8, 20, 90, np.inf, np.nan], np.float32)
+    lowered = check_lowering(fn, x)
+    assert "Softplus" in lowered.ops()
+    assert "IdentityN" not in lowered.ops()
+    check_gradients(fn, x[1:-2])
