@@ -20,6 +20,7 @@ from savax.errors import (
     UnsupportedError,
 )
 from savax.function.stablehlo import _modules
+from savax.function.stablehlo._targets import TARGETS_OF_JAX, TARGETS_OF_XLA
 from savax.protos import stablehlo_version
 
 if TYPE_CHECKING:
@@ -31,27 +32,6 @@ _SECONDS = 600
 
 _DIALECTS = frozenset({"builtin", "chlo", "func", "stablehlo"})
 _HOST_OPS = frozenset({f"stablehlo.{name}" for name in ("infeed", "outfeed", "recv", "send")})
-
-# Targets of custom calls that are part of StableHLO's or JAX's own programs. All others are
-# refused: a target can be any function of the process, and some take addresses of memory.
-_LAPACK = ("potrf", "geqrf", "gesdd", "getrf", "gehrd", "geev", "gees", "trsm", "gtsv")
-_LAPACK_REAL = ("orgqr", "syevd", "sytrd")
-_LAPACK_COMPLEX = ("ungqr", "heevd", "hetrd")
-_SOLVER = ("getrf", "geqrf", "orgqr", "potrf", "syevd", "gesvd", "gesvdj", "sytrd")
-ALLOWED_TARGETS = frozenset(
-    {
-        *("Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "annotate_device_placement"),
-        *("shape_assertion", "stablehlo.dynamic_reduce_window", "stablehlo.dynamic_top_k"),
-        *("stablehlo.dynamic_rng_bit_generator", "stablehlo.dynamic_approx_top_k", "ApproxTopK"),
-        *("Eigh", "Qr", "ProductOfElementaryHouseholderReflectors", "LuDecomposition"),
-        *(f"lapack_{kind}{name}_ffi" for kind in "sdcz" for name in _LAPACK),
-        *(f"lapack_{kind}{name}_ffi" for kind in "sd" for name in _LAPACK_REAL),
-        *(f"lapack_{kind}{name}_ffi" for kind in "cz" for name in _LAPACK_COMPLEX),
-        *(f"{library}solver_{name}_ffi" for library in ("cu", "hip") for name in _SOLVER),
-        *("cu_threefry2x32_ffi", "hip_threefry2x32_ffi", "hipsolver_gesdd_ffi"),
-        *("cu_lu_pivots_to_permutation", "hip_lu_pivots_to_permutation", "cusparse_gtsv2_ffi"),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -194,7 +174,7 @@ def _check_contents(found: dict[str, Any], where: str) -> None:
             f"The module of {where} exchanges data with the host by {', '.join(hosted)}, which a "
             "loaded model may not."
         )
-    calls = sorted(set(found["custom_calls"]) - ALLOWED_TARGETS)
+    calls = sorted(set(found["custom_calls"]) - TARGETS_OF_XLA - TARGETS_OF_JAX)
     if calls:
         raise UnsupportedError(
             f"The module of {where} calls functions outside of StableHLO, which a loaded model may "

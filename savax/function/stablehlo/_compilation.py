@@ -19,6 +19,7 @@ from savax.function.stablehlo._modules import (
     strip_locations,
     write_module,
 )
+from savax.function.stablehlo._targets import TARGETS_OF_XLA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,16 +30,6 @@ if TYPE_CHECKING:
 # alike since 8; TensorFlow up to 2.15 reads no other, and StableHLO up to 0.14 only.
 _CONVENTION, _OLD_CONVENTION = 9, 8
 _LAST_OLD = (0, 14)
-
-# Custom calls that XLA itself resolves. Others are functions of jaxlib, which TensorFlow hasn't.
-_TARGETS_OF_XLA = frozenset(
-    {
-        *("Sharding", "SPMDFullToShardShape", "SPMDShardToFullShape", "annotate_device_placement"),
-        *("shape_assertion", "stablehlo.dynamic_reduce_window", "stablehlo.dynamic_top_k"),
-        *("stablehlo.dynamic_rng_bit_generator", "stablehlo.dynamic_approx_top_k", "ApproxTopK"),
-        *("Eigh", "Qr", "ProductOfElementaryHouseholderReflectors", "LuDecomposition"),
-    }
-)
 
 # Attributes of operations that tell where they come from, and how to share them among devices.
 _NOTES = ("mhlo.frontend_attributes", "sdy.")
@@ -79,7 +70,7 @@ def compile_function(
       avals: abstract values of its arguments, of one symbolic scope.
       name: what it is called, for messages and in the module.
       options: platforms and version.
-      wide: whether it computes with 64-bit types.
+      wide: whether it computes with 64-bit types, also where they are off.
 
     Raises:
       UnsupportedError: JAX can't export it, it needs what only JAX has, or the version of StableHLO
@@ -95,7 +86,7 @@ def compile_function(
         for aval in avals
     ]
     try:
-        with jax.enable_x64(wide):
+        with jax.enable_x64(wide or bool(jax.config.jax_enable_x64)):  # type: ignore[attr-defined]
             exported = export.export(jax.jit(run), platforms=options.platforms)(*specs)
     except SavaxError:
         raise
@@ -183,7 +174,7 @@ def _is_positive_check(attributes: Any) -> bool:
 
 
 def _check_targets(module: Any, name: str) -> None:
-    targets = sorted(set(describe(module)["custom_calls"]) - _TARGETS_OF_XLA)
+    targets = sorted(set(describe(module)["custom_calls"]) - TARGETS_OF_XLA)
     if targets:
         raise UnsupportedError(
             f"{name} calls functions of JAX's own libraries, which TensorFlow doesn't have: "
