@@ -34,7 +34,7 @@ from savax.protos import (
 from savax.saved_model._gradients import renamed_gradient
 from savax.saved_model._signatures import SignatureBody
 from savax.saved_model._targets import TargetChecks
-from savax.types import DType, as_dtype
+from savax.types import DType, TensorShape, as_dtype
 
 _NUMBER = re.compile(r"_(\d+)$")
 
@@ -288,6 +288,11 @@ def _wrapper(
     call.attr["Tin"].CopyFrom(_types(arg.type for arg in inner.signature.input_arg))
     call.attr["Tout"].CopyFrom(_types(arg.type for arg in inner.signature.output_arg))
     call.attr["f"].CopyFrom(encode_attr(FunctionRef(inner.signature.name), "func"))
+    shapes = [TensorShape(None)] * len(inner.signature.output_arg)
+    for index, spec in zip(body.results, concrete.outputs, strict=True):
+        shapes[index] = spec.shape
+    # TensorFlow infers no shapes of calls.
+    call.attr["_output_shapes"].CopyFrom(encode_attr(shapes, "list(shape)"))
     wait = []
     if stateful:
         wrapper.signature.is_stateful = True

@@ -19,13 +19,13 @@ from savax.trackable._tree_parts import (
 )
 from savax.trackable._trees import TREES, Form, RandomKeyParts, open_container
 from savax.trackable._variable import Variable
-from savax.types import TensorSpec
+from savax.types import TensorSpec, as_dtype
 
 _Pairs = Iterator[tuple[Variable, Any]]
 
 
 class TrackedState(Trackable):
-    """A tree of arrays whose leaves are Variables: the state of an optax optimizer, for example.
+    """A tree of arrays whose leaves are Variables: parameters, or the state of an optimizer.
 
     Branches are lists, tuples, dicts, dataclasses and whatever is registered with JAX as a pytree;
     leaves are arrays, Python numbers and typed random keys. None, functions, static fields and
@@ -36,14 +36,16 @@ class TrackedState(Trackable):
     Args:
       tree: the first value. Its structure, dtypes and shapes stay. Abstract arrays, as
         ``jax.eval_shape`` returns them, have no value until one is restored or assigned.
+      trainable: whether the Variables of floating and complex arrays are trainable, as those of
+        a model's parameters should be.
 
     Raises:
       InvalidArgumentError: something in the tree is none of those, or two children have one name;
         the message has the path.
     """
 
-    def __init__(self, tree: Any) -> None:
-        self._part = tree_part(tree, "value", _VariableMaker())
+    def __init__(self, tree: Any, *, trainable: bool = False) -> None:
+        self._part = tree_part(tree, "value", _VariableMaker(trainable))
         if isinstance(self._part, Branch):
             self._edges.update(self._part._edges)
         elif isinstance(self._part, Trackable):
@@ -94,11 +96,15 @@ class _Number(Variable):
 class _VariableMaker:
     """Makes Variables of leaves."""
 
+    def __init__(self, trainable: bool) -> None:
+        self._trainable = trainable
+
     def array(self, value: Any, path: str) -> Variable:
+        trainable = self._trainable and _has_gradients(value)
         if hasattr(value, "__array__"):
-            return Variable(value, False, name=path)
+            return Variable(value, trainable, name=path)
         spec = TensorSpec(tuple(value.shape), value.dtype, path)
-        return Variable.without_value(spec, False, sharding=getattr(value, "sharding", None))
+        return Variable.without_value(spec, trainable, sharding=getattr(value, "sharding", None))
 
     def number(self, value: Any, path: str) -> Variable:
         return _Number(value, path)
@@ -109,6 +115,14 @@ class _VariableMaker:
     def trackable(self, value: Trackable, path: str) -> Trackable | None:
         # A tracked container alone would keep Trackables only, and lose arrays.
         return None if isinstance(value, TrackedContainer) else value
+
+
+def _has_gradients(array: Any) -> bool:
+    try:
+        dtype = as_dtype(array.dtype)
+    except InvalidArgumentError:
+        return False  # Variable refuses it, and names it
+    return dtype.is_floating or dtype.is_complex
 
 
 def _leaf_value(leaf: Any) -> Any:

@@ -77,6 +77,20 @@ def test_children_are_named_by_fields_keys_and_positions() -> None:
     assert not any(v.trainable for v in TrackedState(TREE).variables)
 
 
+def test_floating_and_complex_arrays_are_trainable_if_asked_for() -> None:
+    shape = jax.ShapeDtypeStruct((2,), jnp.bfloat16)
+    tree = {
+        "a": jnp.ones(2),
+        "b": np.ones(2, np.complex64),
+        "c": jnp.arange(2),
+        "d": 1.0,
+        "e": jax.random.key(0),
+        "f": shape,
+    }
+    trainable = [v.trainable for v in TrackedState(tree, trainable=True).variables]
+    assert trainable == [True, True, False, False, False, True]
+
+
 def test_assign_replaces_leaves() -> None:
     state = TrackedState(TREE)
     new = (TREE[0]._replace(count=jnp.int32(4)), *TREE[1:4], {**TREE[4], 1: 8})
@@ -123,8 +137,9 @@ def test_nothing_is_assigned_if_anything_does_not_fit() -> None:
     ids=["set", "str", "bytes", "datetime", "equal keys", "object key", "surrogate", "cycle"],
 )
 def test_what_cannot_be_saved_is_refused_by_path(tree: Any, text: str) -> None:
-    with pytest.raises(InvalidArgumentError, match=text):
-        TrackedState(tree)
+    for trainable in (False, True):
+        with pytest.raises(InvalidArgumentError, match=text):
+            TrackedState(tree, trainable=trainable)
 
 
 def test_other_mappings_keep_their_type() -> None:

@@ -86,12 +86,15 @@ def test_shapes_of_the_signature_are_what_tensorflow_infers(exported) -> None:
     _, model, directory = exported
     loaded = tf.saved_model.load(directory)
     want = model.__call__.get_concrete_function().structured_outputs
-    got = loaded.signatures["serving_default"].structured_outputs
+    signature = loaded.signatures["serving_default"]
+    got = signature.structured_outputs
+    inner = tf.nest.pack_sequence_as(got, signature.outputs)  # of the function's own graph
     graph = tf.Graph()
     with tf.compat.v1.Session(graph=graph) as session:
         meta_graph = tf.compat.v1.saved_model.load(session, ["serve"], directory)
     for key, spec in want.items():
         assert got[key].shape.as_list() == list(spec.shape), key
+        assert inner[key].shape.as_list() == list(spec.shape), key
         info = meta_graph.signature_def["serving_default"].outputs[key]
         inferred = graph.get_tensor_by_name(info.name).shape
         assert [d.size for d in info.tensor_shape.dim] == [d or -1 for d in inferred.as_list()], key
