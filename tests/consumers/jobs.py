@@ -2,8 +2,8 @@
 
 ``python run_X.py JOBS.json RESULTS.jsonl``. A job is ``{"model": directory, "inputs": [npz files],
 "outputs": [npz files]}``: the default signature of the model runs once for each file of inputs, in
-that order; arrays go by the signature's names. The first line of results says that the reader was
-found; then there is a line ``{"error": text or null}`` for each job.
+that order; arrays go by the signature's names. The first line of results is ``{"versions":
+{package: version}}``; then there is a line ``{"error": text or null}`` for each job.
 
 This file runs in the environments of the readers, so that it knows nothing but numpy.
 """
@@ -26,15 +26,16 @@ if TYPE_CHECKING:
     Runner = Callable[[Arrays], Arrays]
 
 
-def work(open_model: Callable[[str], Runner]) -> None:
+def work(open_model: Callable[[str], Runner], **versions: str) -> None:
     """Runs the jobs that the command line names, and ends the process.
 
     Args:
       open_model: takes the directory of a model; returns what runs its default signature.
+      **versions: of the packages that do the work.
     """
     jobs_path, results_path = sys.argv[1:]
     with open(results_path, "w") as results:
-        print(json.dumps({"ready": True}), file=results, flush=True)
+        print(json.dumps({"versions": versions}), file=results, flush=True)
         for job in json.loads(Path(jobs_path).read_text()):
             print(json.dumps({"error": _error_of(job, open_model)}), file=results, flush=True)
     sys.stdout.flush()

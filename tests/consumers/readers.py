@@ -75,6 +75,15 @@ def run(
     return outcomes
 
 
+def versions(reader: str, directory: str | None) -> dict[str, str]:
+    """Returns the versions of the packages that a reader consists of."""
+    with tempfile.TemporaryDirectory() as folder:
+        lines, end = _lines(_command(reader, directory), [], Path(folder), limit=60)
+    if not lines:
+        raise RuntimeError(f"The reader doesn't start: {end}")
+    return dict(lines[0]["versions"])
+
+
 def _command(reader: str, directory: str | None) -> list[str | Path]:
     if reader in OF_TENSORFLOW:
         return [sys.executable, _HERE / f"run_{reader}.py"]
@@ -92,6 +101,19 @@ def _run_process(
         for path, arrays in zip(inputs, job.inputs, strict=True):
             np.savez(path, **arrays)
         requests.append({"model": str(job.model), "inputs": inputs, "outputs": outputs})
+    lines, end = _lines(command, requests, folder, limit)
+    if not lines:
+        raise RuntimeError(f"The reader doesn't start: {end}")
+    outcomes = [_outcome(*pair) for pair in zip(requests, lines[1:], strict=False)]
+    if len(outcomes) < len(jobs):
+        outcomes.append(Outcome((), end))
+    return outcomes
+
+
+def _lines(
+    command: list[str | Path], requests: list[Any], folder: Path, limit: float
+) -> tuple[list[dict[str, Any]], str]:
+    """Runs a process; returns the lines that it wrote and how it ended."""
     (folder / "jobs.json").write_text(json.dumps(requests))
     results = folder / "results.jsonl"
     results.touch()
@@ -106,14 +128,7 @@ def _run_process(
         end = f"the process ended with status {done.returncode}: {done.stderr[-2000:]}"
     except subprocess.TimeoutExpired:
         end = f"the process took more than {limit:g} s"
-    lines = results.read_text().splitlines()
-    if not lines:
-        raise RuntimeError(f"The reader doesn't start: {end}")
-    found = map(json.loads, lines[1:])
-    outcomes = [_outcome(*pair) for pair in zip(requests, found, strict=False)]
-    if len(outcomes) < len(jobs):
-        outcomes.append(Outcome((), end))
-    return outcomes
+    return [json.loads(line) for line in results.read_text().splitlines()], end
 
 
 def _outcome(request: dict[str, Any], result: dict[str, Any]) -> Outcome:

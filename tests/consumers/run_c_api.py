@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 from jobs import work
@@ -12,4 +13,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.tensorflow_c_api import CApiModel
 
 if __name__ == "__main__":
-    work(lambda path: CApiModel(path).run)
+    work(lambda path: CApiModel(path).run, TensorFlow=version("tensorflow-cpu"))

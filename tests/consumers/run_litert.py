@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -25,4 +26,4 @@ def open_model(path: str) -> Runner:
 
 
 if __name__ == "__main__":
-    work(open_model)
+    work(open_model, TensorFlow=tf.__version__, LiteRT=importlib.metadata.version("ai-edge-litert"))

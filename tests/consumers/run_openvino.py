@@ -38,4 +38,4 @@ def _output_name(names: set[str]) -> str:
 
 
 if __name__ == "__main__":
-    work(open_model)
+    work(open_model, OpenVINO=openvino.__version__.split("-")[0])

@@ -25,4 +25,4 @@ def open_model(path: str) -> Runner:
 
 
 if __name__ == "__main__":
-    work(open_model)
+    work(open_model, TensorFlow=tf.__version__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import importlib
+import importlib.metadata
 import importlib.util
 import json
 import subprocess
@@ -91,7 +92,12 @@ def main() -> None:
 
         return run
 
-    work(open_model)
+    packages = json.loads((Path(sys.prefix) / "package.json").read_text())["dependencies"]
+    work(
+        open_model,
+        tensorflowjs=importlib.metadata.version("tensorflowjs"),
+        tfjs=packages["@tensorflow/tfjs-core"],
+    )
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ The blocks of a page run in order, in one namespace and an empty directory. A li
     value  # -> text
 
 is checked: ``text`` is ``repr(value)``, spaces aside. A comment before a block changes what happens
-to it: ``<!-- test: tf -->`` runs it only where TensorFlow is installed, ``<!-- test: raises X -->``
-expects the exception X, ``<!-- test: skip (reason) -->`` leaves it out.
+to it: ``<!-- test: tf -->`` and ``<!-- test: with NAME -->`` run it only where TensorFlow or that
+package is installed, ``<!-- test: raises X -->`` expects the exception X, and
+``<!-- test: skip (reason) -->`` leaves it out.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
     for block in blocks(page.read_text()):
         if block.language != "python" or block.how.startswith("skip"):
             continue
-        if block.how == "tf" and importlib.util.find_spec("tensorflow") is None:
+        if any(importlib.util.find_spec(name) is None for name in needed(block)):
             continue
         if block.how.startswith("raises"):
             kind = eval(block.how.removeprefix("raises"), namespace)
@@ -104,6 +105,13 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
     for block in blocks(page.read_text()):
         if block.language == "console" and not block.how.startswith("skip"):
             run_console(block)
+
+
+def needed(block: Block) -> list[str]:
+    """Returns the packages that a block can't run without."""
+    if block.how == "tf":
+        return ["tensorflow"]
+    return block.how.removeprefix("with").split() if block.how.startswith("with ") else []
 
 
 def run_console(block: Block) -> None:

@@ -9,7 +9,7 @@ from flax import nnx
 from savax.function import function
 from savax.trackable import Module, TrackedState
 from savax.types import TensorSpec
-from tests.zoo.case import ZooModel, integers
+from tests.zoo.case import ZooModel, filled, integers
 
 VOCABULARY, WIDTH, HEADS, POSITIONS = 60, 32, 4, 16
 
@@ -75,7 +75,8 @@ def _inputs(batch: int, length: int) -> dict[str, np.ndarray]:
 
 
 def bert() -> ZooModel:
-    model = Bert(nnx.Rngs(0))
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: Bert(nnx.Rngs(0))))
+    model = nnx.merge(graphdef, filled(state))
     return ZooModel(
         "BERT", "flax nnx", Served(model), nnx.jit(model), [_inputs(1, 7), _inputs(3, 12)]
     )

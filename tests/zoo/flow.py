@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from savax.function import function
 from savax.trackable import Module, TrackedState
 from savax.types import TensorSpec
-from tests.zoo.case import ZooModel, normal
+from tests.zoo.case import ZooModel, filled, normal
 
 DIM = 4
 
@@ -76,7 +76,7 @@ class Served(Module):
 
 
 def flow() -> ZooModel:
-    model = Flow(jax.random.key(0))
+    model = filled(eqx.filter_eval_shape(Flow, jax.random.key(0)))
     runs = [{"points": normal(b, b, DIM)} for b in (1, 3)]
 
     @jax.jit

@@ -45,7 +45,7 @@ def _norm(x, p):
 
 
 def _attention(p, x, cache, i, position):
-    """Attends from one token to those in the cache; ``cache`` is [layers, 2, batch, length, ...]."""
+    """Attends from one token to those in the cache [layers, 2, batch, length, ...]."""
     batch = x.shape[0]
     q, k, v = jnp.split((x @ p["qkv"]).reshape(batch, 3 * HEADS, HEAD), 3, axis=1)
     new = jnp.stack([k, v])[None, :, :, None]

@@ -1,6 +1,6 @@
 """Heat equation in plain JAX: implicit time steps, each solved by conjugate gradients.
 
-The solver is a ``while_loop`` that ends when the residual is small, inside a ``fori_loop`` over time.
+The solver is a ``while_loop`` that ends when the residual is small; it is inside a ``fori_loop``.
 """
 
 from __future__ import annotations

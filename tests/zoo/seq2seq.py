@@ -14,7 +14,7 @@ from jax import lax
 from savax.function import function
 from savax.trackable import Module, TrackedState
 from savax.types import TensorSpec
-from tests.zoo.case import ZooModel, integers
+from tests.zoo.case import ZooModel, filled, integers
 
 VOCABULARY, WIDTH, START, STEPS = 20, 16, 1, 5
 
@@ -106,7 +106,7 @@ class ServedGru(Module):
 def lstm_seq2seq() -> ZooModel:
     network = LstmTranslator()
     example = jnp.zeros((1, 6), jnp.int32), jnp.array([6])
-    params = jax.jit(network.init)(jax.random.key(0), *example)["params"]
+    params = filled(jax.eval_shape(network.init, jax.random.key(0), *example))["params"]
     runs = [
         {"tokens": integers(b, VOCABULARY, b, 6), "lengths": np.arange(6 - b, 6, dtype=np.int32)}
         for b in (1, 3)
@@ -121,7 +121,7 @@ def lstm_seq2seq() -> ZooModel:
 
 
 def gru_seq2seq() -> ZooModel:
-    model = GruTranslator(jax.random.key(0))
+    model = filled(eqx.filter_eval_shape(GruTranslator, jax.random.key(0)))
     runs = [{"tokens": integers(b, VOCABULARY, b, 6)} for b in (1, 3)]
 
     @jax.jit

@@ -8,7 +8,7 @@ from flax import nnx
 from savax.function import function
 from savax.trackable import Module, TrackedState
 from savax.types import TensorSpec
-from tests.zoo.case import ZooModel, normal
+from tests.zoo.case import ZooModel, filled, normal
 
 
 class DoubleConv(nnx.Module):
@@ -55,6 +55,7 @@ class Served(Module):
 
 
 def unet() -> ZooModel:
-    model = UNet(nnx.Rngs(0))
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: UNet(nnx.Rngs(0))))
+    model = nnx.merge(graphdef, filled(state))
     runs = [{"images": normal(b, b, 16, 16, 3)} for b in (1, 3)]
     return ZooModel("U-Net", "flax nnx", Served(model), nnx.jit(model), runs)

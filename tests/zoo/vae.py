@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from savax.function import function
 from savax.trackable import Module, TrackedState
 from savax.types import TensorSpec
-from tests.zoo.case import ZooModel, normal
+from tests.zoo.case import ZooModel, filled, normal
 
 LATENT = 4
 
@@ -67,7 +67,7 @@ class Served(Module):
 
 
 def vae() -> ZooModel:
-    model = Vae(jax.random.key(0))
+    model = filled(eqx.filter_eval_shape(Vae, jax.random.key(0)))
     runs = [{"images": normal(b, b, 1, 28, 28), "noise": normal(9, b, LATENT)} for b in (1, 3)]
 
     @jax.jit

@@ -11,7 +11,7 @@ from flax import linen as nn
 from savax.function import function
 from savax.trackable import Module, TrackedState
 from savax.types import TensorSpec
-from tests.zoo.case import ZooModel, normal
+from tests.zoo.case import ZooModel, filled, normal
 
 
 class EncoderBlock(nn.Module):
@@ -59,7 +59,8 @@ class Served(Module):
 
 def vit() -> ZooModel:
     network = VisionTransformer()
-    params = jax.jit(network.init)(jax.random.key(0), jnp.ones((1, 32, 32, 3)))["params"]
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    params = filled(jax.eval_shape(network.init, jax.random.key(0), images))["params"]
 
     @jax.jit
     def reference(images):
