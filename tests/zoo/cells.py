@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from savax.saved_model import save
-from tests.consumers.readers import Job, run
+from savax.errors import UnsupportedTargetError
+from savax.saved_model import SaveOptions, save
+from tests.consumers.readers import OF_TENSORFLOW, Job, Outcome, run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def run_cells(
     reader: str, models: Mapping[str, ZooModel], folder: Path, environments: str | None
 ) -> dict[str, str | None]:
-    """Saves models and runs them by a reader.
+    """Saves models for a reader and runs them by it.
 
     Args:
       reader: one of ``tests.consumers.readers``.
@@ -30,12 +31,18 @@ def run_cells(
     Returns:
       For each model what went wrong, or None if the reader computes what JAX does.
     """
-    jobs = []
+    target = "tensorflow" if reader in OF_TENSORFLOW else reader
+    refused, jobs = {}, {}
     for name, model in models.items():
         directory = folder / reader / name
-        save(model.module, directory)
-        jobs.append(Job(directory, model.runs))
-    outcomes = dict(zip(models, run(reader, jobs, environments), strict=True))
+        try:
+            save(model.module, directory, options=SaveOptions(target=target))
+        except UnsupportedTargetError as error:
+            refused[name] = Outcome((), f"{type(error).__name__}: {error}")
+        else:
+            jobs[name] = Job(directory, model.runs)
+    ran = dict(zip(jobs, run(reader, list(jobs.values()), environments), strict=True))
+    outcomes = {name: {**refused, **ran}[name] for name in models}
     return {
         name: outcome.error or difference(models[name], outcome.outputs)
         for name, outcome in outcomes.items()

@@ -18,27 +18,22 @@ class Limit:
     reason: str
 
 
-_STATE = "Variables become constants in the conversion; assignments are lost."
-_RANDOM = "Lacks operations on bits (`Bitcast`, shifts), which random numbers are made with."
-_SCATTER = "`ScatterNd` overwrites where indices repeat; TensorFlow's adds."
+_STATE = "Variables become constants in the conversion. savax refuses assignments for this target."
+_RANDOM = "Has no integers of 64 bits and no unsigned ones, which random numbers are made with."
 _LISTS = (
     "Lists of tensors need a static shape of their elements, and the batch size is unknown here. "
-    "Save with a static batch size."
+    "savax refuses that for this target; save with a static batch size."
 )
 
 LIMITS: dict[tuple[str, str], Limit] = {
-    ("openvino", "gpt_with_state"): Limit("logits differs", _STATE),
-    ("onnx", "gpt_with_state"): Limit("logits differs", _STATE),
-    ("tfjs", "gpt_with_state"): Limit("Identity_1 is not in graph", _STATE),
-    ("openvino", "diffusion"): Limit("Bitcast", _RANDOM),
-    ("onnx", "diffusion"): Limit("Bitcast", _RANDOM),
-    ("litert", "diffusion"): Limit("LeftShift", _RANDOM),
-    ("tfjs", "diffusion"): Limit("LeftShift", _RANDOM),
-    ("openvino", "gnn"): Limit("graphs differs", _SCATTER),
-    ("onnx", "gnn"): Limit("graphs differs", _SCATTER),
-    ("litert", "lstm_seq2seq"): Limit("requires element_shape to be static", _LISTS),
-    ("litert", "gru_seq2seq"): Limit("requires element_shape to be static", _LISTS),
-    ("tfjs", "bert"): Limit("Erfc", "Lacks `Erfc`."),
+    ("openvino", "gpt_with_state"): Limit("UnsupportedTargetError", _STATE),
+    ("onnx", "gpt_with_state"): Limit("UnsupportedTargetError", _STATE),
+    ("litert", "gpt_with_state"): Limit("UnsupportedTargetError", _STATE),
+    ("tfjs", "gpt_with_state"): Limit("UnsupportedTargetError", _STATE),
+    ("tfjs", "diffusion"): Limit("UnsupportedTargetError", _RANDOM),
+    ("onnx", "diffusion"): Limit("differs by nan", "Random numbers that are NaN."),
+    ("litert", "lstm_seq2seq"): Limit("UnsupportedTargetError", _LISTS),
+    ("litert", "gru_seq2seq"): Limit("UnsupportedTargetError", _LISTS),
     ("onnx", "bert"): Limit(
         "Invalid position of 0", "Joins two `Reshape`s wrongly when it optimizes the graph."
     ),

@@ -37,7 +37,8 @@ _TOP = """\
 Small models of known architectures, written with flax, equinox and plain JAX, are saved by savax
 and run by the programs that read SavedModels. Each runs with two batch sizes (the one with state:
 three steps) and must give what JAX gives, within rounding. The models are in `tests/zoo`; how they
-are wrapped is shown in [Coming from JAX](coming_from_jax.md).
+are wrapped is shown in [Coming from JAX](coming_from_jax.md). For each program but TensorFlow they
+are saved with the `target` of its name; see [Portability](portability.md).
 
 """
 
@@ -72,7 +73,7 @@ def load() -> dict[str, Any]:
 def write(figures: dict[str, Any]) -> None:
     """Writes the figures and the page; errors are cut to their starts."""
     for cells in figures["cells"].values():
-        cells.update({k: v and " ".join(v.split())[:500] for k, v in cells.items()})
+        cells.update({k: v and " ".join(v.split())[:600] for k, v in cells.items()})
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
     PAGE.write_text(page(figures))
 
