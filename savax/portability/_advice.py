@@ -49,6 +49,7 @@ REPLACED_OPS = frozenset(
             "RightShift",
             "Rint",
             "ScatterNd",
+            "SelectV2",
             "Sinh",
             "Tan",
             "Tanh",

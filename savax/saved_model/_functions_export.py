@@ -290,7 +290,7 @@ def _wrapper(
     call.attr["f"].CopyFrom(encode_attr(FunctionRef(inner.signature.name), "func"))
     shapes = [TensorShape(None)] * len(inner.signature.output_arg)
     for index, spec in zip(body.results, concrete.outputs, strict=True):
-        shapes[index] = spec.shape
+        shapes[index] = TensorShape(spec.shape)
     # TensorFlow infers no shapes of calls.
     call.attr["_output_shapes"].CopyFrom(encode_attr(shapes, "list(shape)"))
     wait = []

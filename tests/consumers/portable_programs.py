@@ -94,6 +94,8 @@ ELEMENTARY: dict[str, Program] = {
     "maximum": lambda x: jnp.maximum(x, x[:, ::-1]),
     "fmod": lambda x: jnp.fmod(x, 2.0),
     "remainder": lambda x: jnp.remainder(x, 2.0),
+    "where_beside_infinite": lambda x: jnp.where(x > 0, x, jnp.exp(x * 100)),
+    "where_beside_nan": lambda x: jnp.where(x > 0, jnp.sqrt(x), x),
     "stop_gradient": lambda x: lax.stop_gradient(x) * 2,
 }
 INTEGERS: dict[str, Program] = {

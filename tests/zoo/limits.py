@@ -31,7 +31,6 @@ LIMITS: dict[tuple[str, str], Limit] = {
     ("litert", "gpt_with_state"): Limit("UnsupportedTargetError", _STATE),
     ("tfjs", "gpt_with_state"): Limit("UnsupportedTargetError", _STATE),
     ("tfjs", "diffusion"): Limit("UnsupportedTargetError", _RANDOM),
-    ("onnx", "diffusion"): Limit("differs by nan", "Random numbers that are NaN."),
     ("litert", "lstm_seq2seq"): Limit("UnsupportedTargetError", _LISTS),
     ("litert", "gru_seq2seq"): Limit("UnsupportedTargetError", _LISTS),
     ("onnx", "bert"): Limit(

@@ -73,7 +73,7 @@ def load() -> dict[str, Any]:
 def write(figures: dict[str, Any]) -> None:
     """Writes the figures and the page; errors are cut to their starts."""
     for cells in figures["cells"].values():
-        cells.update({k: v and " ".join(v.split())[:600] for k, v in cells.items()})
+        cells.update({k: v and " ".join(v.split())[:1500] for k, v in cells.items()})
     FIGURES.write_text(json.dumps(figures, indent=1) + "\n")
     PAGE.write_text(page(figures))
 

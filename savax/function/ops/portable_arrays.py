@@ -27,6 +27,19 @@ def _rint(g: GraphBuilder, x: Symbol) -> Symbol:
     return g.op("Round", x)
 
 
+@replaces("SelectV2")
+def _select(g: GraphBuilder, mask: Symbol, x: Symbol, y: Symbol, *, shape: Any) -> Symbol | None:
+    """Chooses by IsNan: for other conditions tf2onnx multiplies by the mask, and NaN spreads."""
+    if not x.dtype.is_floating or (mask.node is not None and mask.node.op == "IsNan"):
+        return None
+    constants = [value.constant for value in (x, y) if value.constant is not None]
+    is_finite = all(np.isfinite(np.asarray(value, np.float64)).all() for value in constants)
+    if len(constants) == 2 or not is_finite:
+        return None
+    marked = g.op("SelectV2", mask, g.scalar(np.nan, x), g.scalar(0, x), shape=mask.shape)
+    return g.op("SelectV2", g.op("IsNan", marked), x, y, shape=shape)
+
+
 @replaces("Cast")
 def _cast(g: GraphBuilder, x: Symbol, *, DstT: DType) -> Symbol | None:  # noqa: N803
     """Writes a complex number with no imaginary part."""
