@@ -41,6 +41,6 @@ LIMITS: dict[tuple[str, str], Limit] = {
         "The counter of a loop becomes int64; what is computed from it stays int32.",
     ),
     ("onnx", "physics"): Limit(
-        "SSA form", "Nodes of a loop inside a loop get the names of nodes outside it."
+        "(SSA) form", "Nodes of a loop inside a loop get the names of nodes outside it."
     ),
 }
