@@ -39,7 +39,11 @@ REPLACED_OPS = frozenset(
             "Expm1",
             "FloorDiv",
             "FloorMod",
+            "Greater",
+            "GreaterEqual",
             "Invert",
+            "Less",
+            "LessEqual",
         ),
         *(
             "LeftShift",
@@ -51,11 +55,12 @@ REPLACED_OPS = frozenset(
             "ScatterNd",
             "SelectV2",
             "Sinh",
+            "StopGradient",
             "Tan",
             "Tanh",
             "TensorScatterMax",
         ),
-        *("TensorScatterMin", "TruncateDiv", "TruncateMod", "UnsortedSegmentProd"),
+        *("TensorScatterMin", "TruncateDiv", "UnsortedSegmentProd"),
     )
 )
 

@@ -69,6 +69,10 @@ def _follows_no_product(node: NodeView) -> bool:
     return all(i.producer not in ("AddV2", "BiasAdd", "MatMul", "Conv2D") for i in node.inputs)
 
 
+def _follows_no_scaling(node: NodeView) -> bool:
+    return all(i.producer != "Mul" for i in node.inputs)
+
+
 def _divides_sizes(node: NodeView) -> bool:
     is_integer = any("int" in dtype for dtype in node.dtypes)
     return not is_integer or all(i.producer == "Abs" for i in node.inputs)
@@ -84,6 +88,9 @@ CONDITIONS: dict[tuple[str, str], Condition] = {
     ("tfjs", "Conv2D"): Condition(_has_one_group, "split the channels, and join the results"),
     ("tfjs", "Tanh"): Condition(
         _follows_no_product, "it is fused with the product before it, and then fails"
+    ),
+    ("onnx", "StopGradient"): Condition(
+        _follows_no_scaling, "with an infinite product it gives NaN; leave it out"
     ),
     ("onnx", "FloorDiv"): Condition(
         _divides_sizes, "it rounds negative quotients of integers to zero; use floats"

@@ -47,7 +47,8 @@ function decode({dtype, shape, data}) {
 }
 
 async function encode(tensor) {
-  const values = await tensor.data();
+  // A cast from bool keeps the bytes of bools.
+  const values = VIEWS[tensor.dtype].from(await tensor.data());
   const data = Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('base64');
   return {dtype: tensor.dtype, shape: tensor.shape, data};
 }

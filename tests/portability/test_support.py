@@ -101,9 +101,10 @@ def test_index_types_do_not_count() -> None:
             [InputView(shape=(1, 4, 4, 2)), InputView(shape=(3, 3, 1, 8))],
         ),
         ("tfjs", "Tanh", "float32", [InputView("Mul")], [InputView("AddV2")]),
+        ("onnx", "StopGradient", "float32", [InputView("Exp")], [InputView("Mul")]),
         ("onnx", "FloorDiv", "int32", [InputView("Abs")] * 2, [InputView("Abs"), InputView()]),
     ],
-    ids=["TensorListReserve", "Atan2", "Conv2D", "Tanh", "FloorDiv"],
+    ids=["TensorListReserve", "Atan2", "Conv2D", "Tanh", "StopGradient", "FloorDiv"],
 )
 def test_conditions(
     consumer: str, op: str, dtype: str, good: list[InputView], bad: list[InputView]

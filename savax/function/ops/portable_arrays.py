@@ -86,6 +86,11 @@ def _conv2d(
     return g.concat(parts, 3)
 
 
+@replaces("StopGradient")
+def _stop_gradient(g: GraphBuilder, x: Symbol) -> Symbol:
+    return x  # who lacks it takes no derivatives
+
+
 # Cumulative operations: each step joins with what lies twice as far away.
 
 

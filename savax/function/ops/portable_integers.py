@@ -50,19 +50,6 @@ def _floor_mod(g: GraphBuilder, x: Symbol, y: Symbol) -> Symbol | None:
     return g.op("Sub", x, g.op("Mul", g.op("FloorDiv", x, y), y))
 
 
-@replaces("TruncateMod")
-def _truncate_mod(g: GraphBuilder, x: Symbol, y: Symbol) -> Symbol | None:
-    if x.dtype.is_integer:
-        if x.dtype.name not in _SIGNED:
-            return None
-        _, rest = _quotient_of_sizes(g, x, y)
-        negative = g.op("Less", x, g.scalar(0, x))
-        return g.op("SelectV2", negative, g.op("Neg", rest), rest)
-    remainder = g.op("FloorMod", x, y)
-    beyond = g.op("LogicalAnd", _differ(g, x, y), g.op("NotEqual", remainder, g.scalar(0, x)))
-    return g.op("SelectV2", beyond, g.op("Sub", remainder, y), remainder)
-
-
 def _differ(g: GraphBuilder, x: Symbol, y: Symbol) -> Symbol:
     """Returns where the signs of two numbers differ."""
     return g.op("NotEqual", g.op("Less", x, g.scalar(0, x)), g.op("Less", y, g.scalar(0, y)))
@@ -165,6 +152,26 @@ def _count_bits(x: Any) -> Any:
         total = (x & field) + ((x >> jnp.int32(shift)) & field)
         x = total
     return ((total & 0xFF) + ((total >> 8) & 0xFF) + ((total >> 16) & 0xFF)) + (total >> 24 & 0xFF)
+
+
+# Comparisons of uint32, by int32 with the highest bit turned.
+
+
+def _turned(g: GraphBuilder, x: Symbol) -> Symbol:
+    return g.op("BitwiseXor", g.cast(x, "int32"), g.const(np.int32(-(2**31))))
+
+
+def _compares(op: str) -> Callable[..., Symbol | None]:
+    def rule(g: GraphBuilder, x: Symbol, y: Symbol) -> Symbol | None:
+        if x.dtype.name != "uint32":
+            return None
+        return g.op(op, _turned(g, x), _turned(g, y))
+
+    return rule
+
+
+for _op in ("Less", "LessEqual", "Greater", "GreaterEqual"):
+    replaces(_op)(_compares(_op))
 
 
 # Floats by their bits, as random numbers are made.

@@ -1,0 +1,109 @@
+"""What is exported for a target runs in it, and gives what JAX gives; the rest is refused.
+
+The programs of a family are the outputs of one model, so that converters start few times.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+import pytest
+
+import savax as sx
+from savax.errors import UnsupportedTargetError
+from savax.portability import CONSUMERS
+from savax.saved_model import SaveOptions, save
+from tests.consumers.portable_programs import FAMILIES
+from tests.consumers.readers import Job, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIRECTORY = os.environ.get("SAVAX_CONSUMERS")
+
+X = np.random.default_rng(3).uniform(-3, 3, (3, 5)).astype(np.float32)
+
+# Programs that no form is known for, by target.
+_NOWHERE = {"products_cholesky", "products_bessel_i0e", "products_nextafter"}
+_BITS = {
+    *("integers_and", "integers_or", "integers_xor", "integers_shift_right"),
+    *("integers_population_count", "integers_random_uniform", "integers_random_normal"),
+}
+_FOURIER = {"products_fft", "products_rfft"}
+REFUSED = {
+    "litert": {*_NOWHERE, *_FOURIER, "control_scan_of_batches"},
+    "tfjs": {*_NOWHERE, *_BITS},
+    "onnx": {*_NOWHERE, *_FOURIER},
+    "openvino": _NOWHERE,
+    "portable": {*_NOWHERE, *_BITS, *_FOURIER, "control_scan_of_batches"},
+}
+
+# What a consumer fails at all the same, with its own words.
+LIMITS = {
+    ("litert", "products_resize"): "number of elements overflowed, for an unknown batch",
+}
+
+
+def accepted(target: str, family: str) -> dict[str, Any]:
+    return {
+        name: program
+        for name, program in FAMILIES[family].items()
+        if f"{family}_{name}" not in REFUSED[target]
+        and not any((consumer, f"{family}_{name}") in LIMITS for consumer in CONSUMERS)
+    }
+
+
+def model_of(programs: dict[str, Any]) -> sx.Module:
+    module = sx.Module()
+    module.f = sx.function(
+        lambda x: {name: program(x) for name, program in programs.items()},
+        input_signature=[sx.TensorSpec([None, 5], "float32", "x")],
+    )
+    return module
+
+
+@pytest.mark.parametrize("target", REFUSED)
+def test_refused_programs(target: str, tmp_path: Path) -> None:
+    for full in REFUSED[target]:
+        family, _, name = full.partition("_")
+        module = model_of({name: FAMILIES[family][name]})
+        with pytest.raises(UnsupportedTargetError, match=r"\.py:\d+ "):
+            save(module, tmp_path / full, module.f, SaveOptions(target=target))
+
+
+@pytest.mark.consumer
+@pytest.mark.skipif(DIRECTORY is None, reason="SAVAX_CONSUMERS isn't set; see README.md")
+@pytest.mark.parametrize("consumer", CONSUMERS)
+def test_accepted_programs(consumer: str, tmp_path: Path) -> None:
+    jobs = {}
+    for target in (consumer, "portable"):
+        for family in FAMILIES:
+            module = model_of(accepted(target, family))
+            path = tmp_path / f"{target}_{family}"
+            save(module, path, module.f, SaveOptions(target=target))
+            jobs[target, family] = Job(path, [{"x": X}])
+    outcomes = dict(zip(jobs, run(consumer, list(jobs.values()), DIRECTORY), strict=True))
+    problems = [
+        f"{target} {family}: {problem}"
+        for (target, family), outcome in outcomes.items()
+        for problem in differences(accepted(target, family), outcome)
+    ]
+    assert problems == []
+
+
+def differences(programs: dict[str, Any], outcome: Any) -> list[str]:
+    if outcome.error is not None:
+        return [outcome.error[-2000:]]
+    found = []
+    (outputs,) = outcome.outputs
+    for name, program in programs.items():
+        want = np.asarray(jax.jit(program)(X))
+        got = outputs[name]
+        if got.shape != want.shape:
+            found.append(f"{name} has the shape {got.shape}, not {want.shape}")
+        elif not np.allclose(got, want, rtol=1e-4, atol=1e-5, equal_nan=True):
+            found.append(f"{name} is {got.ravel()[:4]}, not {want.ravel()[:4]}")
+    return found
