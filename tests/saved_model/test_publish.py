@@ -326,7 +326,7 @@ def test_leftovers_of_a_killed_publisher_are_removed(model: Model, tmp_path: Pat
 
 
 def test_publishers_and_readers_at_once_with_kills(tmp_path: Path) -> None:
-    counts = run(str(tmp_path), seconds=4, publishers=6, readers=4, keep=2)
+    counts = run(str(tmp_path), seconds=3, publishers=4, readers=3, keep=2)
     assert counts["publish"] >= 2
     assert counts["kills"] >= 1
     assert counts["read"] >= 1
