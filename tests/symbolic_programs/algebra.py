@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from tests.symbolic_programs.rows import Row, c64, f32, row, u32
+from tests.symbolic_programs.rows import Row, c64, f32, i32, row, u32
 
 X = f32("b", 4)
 IMAGE = f32("b", "n", "m", 2)
@@ -127,6 +127,25 @@ ROWS: dict[str, Row] = {
         ),
         f32("b", 2, "n", 3, 2),
         sizes=[1, 3],
+    ),
+    "conv_of_grouped_volumes": row(
+        lambda x: lax.conv_general_dilated(
+            x,
+            KERNEL.reshape(1, 3, 3, 1, 8),
+            (1, 1, 1),
+            "SAME",
+            dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
+            feature_group_count=2,
+        ),
+        f32("b", 2, "n", 3, 2),
+        sizes=[1, 3],
+    ),
+    "conv_of_wide_integers": row(
+        lambda x: lax.conv_general_dilated(
+            x, np.arange(6, dtype=np.int32).reshape(1, 2, 3), (2,), [(1, 1)]
+        ),
+        i32("b", 2, "n"),
+        sizes=[2, 3],
     ),
     "conv_kernel_gradient": row(
         jax.grad(lambda k, x: (_conv(x, k) ** 2).sum()),

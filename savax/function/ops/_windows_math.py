@@ -43,6 +43,11 @@ def dilated(window: Sequence[int], dilation: Sequence[int]) -> list[int]:
     return [(size - 1) * step + 1 for size, step in zip(window, dilation, strict=True)]
 
 
+def is_grouped(groups: Any) -> bool:
+    """Whether a number of groups may be other than 1; a vmapped kernel has as many as the batch."""
+    return not (is_known(groups) and groups == 1)
+
+
 def crop(g: GraphBuilder, x: Symbol, axes: Sequence[int], cuts: Sequence[Any]) -> Symbol:
     """Cuts ``(low, high)`` elements off the ends of axes."""
     starts: list[Any] = [0] * x.ndim

@@ -11,6 +11,7 @@ from savax.function.ops._windows_math import (
     crop,
     dilated,
     explicit,
+    is_grouped,
     known_pairs,
     padding_name,
     with_unit_axis,
@@ -94,7 +95,7 @@ def _lower_conv_general_dilated(
         tuple(rhs_dilation),
         feature_group_count,
     )
-    if _is_grouped(batch_group_count):
+    if is_grouped(batch_group_count):
         lhs = _groups_into_channels(g, lhs, batch_group_count)
         window = replace(window, groups=batch_group_count)
     order = (out_spec[0], *out_spec[2:], out_spec[1])
@@ -109,13 +110,8 @@ def _has_kernel(count: int, dtype: DType, groups: Any) -> bool:
     if dtype.is_integer and dtype.size == 8:
         return False
     if count == 0:
-        return not _is_grouped(groups)
-    return count < 3 or (count == 3 and not _is_grouped(groups) and not dtype.is_integer)
-
-
-def _is_grouped(groups: Any) -> bool:
-    """Whether a number of groups may be other than 1; a vmapped kernel has as many as the batch."""
-    return not (is_known(groups) and groups == 1)
+        return not is_grouped(groups)
+    return count < 3 or (count == 3 and not is_grouped(groups) and not dtype.is_integer)
 
 
 def _compute_dtype(dtype: DType) -> DType:
@@ -188,7 +184,7 @@ def _direct(
     name = padding_name(lhs.shape[1:-1], extent, window.strides, window.padding)
     depthwise = (
         count == 2
-        and _is_grouped(window.groups)
+        and is_grouped(window.groups)
         and rhs.shape[2] == 1
         and window.groups == lhs.shape[-1]
         and len(set(window.strides)) == 1
@@ -224,7 +220,7 @@ def _transposed(
     steps = window.input_dilation
     strides = [s for s, size in zip(window.strides, rhs.shape, strict=False) if size != 1]
     if (
-        _is_grouped(window.groups)
+        is_grouped(window.groups)
         or set(window.kernel_dilation) != {1}
         or not plain
         or set(strides) - {1}

@@ -16,6 +16,7 @@ from jax import lax
 from savax.function.ops._orders import part_dtype
 from savax.function.ops._sizes import all_known
 from savax.function.ops._traced import traced
+from savax.function.ops._windows_math import is_grouped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,10 +63,10 @@ def lower_by_positions(
     """Writes a convolution as a sum over the elements of the kernel."""
     out = g.out[0]
     kernel = [rhs.shape[axis] for axis in convolution.dimension_numbers.rhs_spec[2:]]
-    if not all_known((*lhs.shape, *rhs.shape)) or math.prod(kernel) > _MAX_POSITIONS:
+    if not all_known(kernel) or math.prod(kernel) > _MAX_POSITIONS:
         g.unsupported(
-            "a convolution that TensorFlow has no kernel for (its types or number of axes), with "
-            f"unknown sizes or a kernel of more than {_MAX_POSITIONS} elements"
+            "a convolution that TensorFlow has no kernel for (its types or number of axes), with a "
+            f"kernel of unknown size or more than {_MAX_POSITIONS} elements"
         )
 
     def convolved(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
@@ -81,7 +82,7 @@ def _convolved(
     numbers = convolution.dimension_numbers
     lhs, rhs = lhs.transpose(numbers.lhs_spec), rhs.transpose(numbers.rhs_spec)
     parts = convolution.batch_group_count
-    if parts > 1:  # groups of the batch become groups of the channels
+    if is_grouped(parts):  # groups of the batch become groups of the channels
         batch, channels, *space = lhs.shape
         lhs = lhs.reshape((parts, batch // parts, channels, *space))
         lhs = jnp.moveaxis(lhs, 0, 1).reshape((batch // parts, parts * channels, *space))
