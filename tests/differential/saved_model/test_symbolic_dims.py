@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.tf
 tf = pytest.importorskip("tensorflow")
 
-# A fixed part of the rows: each sixteenth, and those whose shapes take most to infer.
+# A fixed part of the rows, and those whose shapes take most to infer.
 _ALL = {
     f"{module.__name__.rsplit('.', 1)[1]}_{name}": row
     for module in (algebra, control_flow, indexing, reductions, shapes)
@@ -29,7 +29,9 @@ _ALL = {
 }
 _HARD = ("shapes_lax_split", "shapes_pad_to_a_dim", "control_flow_batch_inside_scan")
 ROWS: dict[str, Row] = {
-    name: row for number, (name, row) in enumerate(_ALL.items()) if number % 16 == 0 or name in _HARD
+    name: row
+    for number, (name, row) in enumerate(_ALL.items())
+    if number % 16 == 0 or name in _HARD
 }
 
 

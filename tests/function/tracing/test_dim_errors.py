@@ -83,13 +83,6 @@ UNDECIDED: dict[str, tuple[Any, Any, str, Any, tuple[str, ...]]] = {
         (),
     ),
     "rows as a Python list": (lambda x: list(x), ["b", 4], "jax.lax.scan", [3, 4], ()),
-    "a search in an unknown axis": (
-        lambda x: jnp.searchsorted(x, x),
-        ["b"],
-        "JAX's own function needs the number there",
-        [3],
-        (),
-    ),
 }
 
 REFUSED: dict[str, tuple[Any, Any, str, Any]] = {
