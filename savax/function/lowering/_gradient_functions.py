@@ -52,6 +52,10 @@ class _Backward(NamedTuple):
     variables: list[Variable]
 
 
+class UnwrittenGradientError(UnsupportedError):
+    """A module's gradient, which was wanted, has no module."""
+
+
 def lower_gradients(library: FunctionLibrary) -> list[GradientFunction]:
     """Adds the gradients of all calls in the library's functions.
 
@@ -60,6 +64,9 @@ def lower_gradients(library: FunctionLibrary) -> list[GradientFunction]:
 
     Returns:
       What to register.
+
+    Raises:
+      UnwrittenGradientError: JAX has the gradient of a module, and it can't be written as one.
     """
     calls = library.custom_gradient_calls or []
     found = []
@@ -72,6 +79,8 @@ def lower_gradients(library: FunctionLibrary) -> list[GradientFunction]:
         try:
             captured = _needed(call)
             variables = _lower(call, captured, library)
+        except UnwrittenGradientError:
+            raise
         except (UnsupportedError, UnexpectedTracerError, EscapedTracerError):
             continue
         except (NotImplementedError, TypeError, ValueError):
@@ -93,14 +102,21 @@ def _lower(
         for i, spec in enumerate(specs)
     ]
     module = call.call.module
-    lower_jaxpr(
-        backward.jaxpr,
-        call.name,
-        library,
-        arg_specs=_named(call.specs),
-        captures=[*map(capture_spec, backward.variables), *captures],
-        backend=OPS if module is None else Backend(replace(module, gradients=False)),
-    )
+    try:
+        lower_jaxpr(
+            backward.jaxpr,
+            call.name,
+            library,
+            arg_specs=_named(call.specs),
+            captures=[*map(capture_spec, backward.variables), *captures],
+            backend=OPS if module is None else Backend(replace(module, gradients=False)),
+        )
+    except UnsupportedError as error:
+        if module is None:
+            raise
+        raise UnwrittenGradientError(
+            f"{error} Or save the function without its gradient: StableHLO(gradients=False)."
+        ) from error
     return backward.variables
 
 

@@ -139,6 +139,10 @@ def _read_in_process(
             env=environment,
             check=False,
         )
+    except (OSError, TypeError) as error:  # TypeError: Python doesn't know its own program
+        raise UnsupportedError(
+            f"The module of {where} is read in a process of its own, which didn't start: {error}"
+        ) from error
     except subprocess.TimeoutExpired:
         raise ResourceLimitError(
             f"The module of {where} wasn't read in {_SECONDS} seconds."

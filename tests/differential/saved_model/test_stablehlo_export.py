@@ -188,6 +188,13 @@ def test_modules_are_written_in_the_version_that_is_wanted(tmp_path) -> None:
     assert node.attr["version"].i == 8  # what TensorFlow 2.15 reads
     found = tf.saved_model.load(directory).f(tf.constant(X))
     np.testing.assert_allclose(found, np.sort(X) + 4, rtol=1e-6)
+    with pytest.raises(UnsupportedError, match=r"gradient can't .* 0\.14\.0.*gradients=False"):
+        _saved(
+            tmp_path / "top_k",
+            lambda x: jax.lax.top_k(x, 2),
+            SPEC,
+            lowering=savax.StableHLO(version="0.14.0"),
+        )
     with pytest.raises(UnsupportedError, match=r"can't be written in StableHLO 99\.0\.0"):
         _saved(tmp_path, jnp.tanh, SPEC, lowering=savax.StableHLO(version="99.0.0"))
 
