@@ -271,7 +271,6 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], *tuple[Any, ...]]] = {
         array(2, 4, 3),
     ),
     "solve_positive": (lambda a, b: jsl.solve(a, b, assume_a="pos"), POSITIVE, array(4, 2)),
-    "solve_by_factors": (lambda a, b: jsl.lu_solve(jsl.lu_factor(a), b), MATRIX, array(4, 2)),
     "solve_triangular": (lambda a, b: jsl.solve_triangular(a, b, lower=True), MATRIX, array(4, 2)),
     "solve_by_products": (conjugate_gradients, POSITIVE, array(4)),
     "inverse": (jnp.linalg.inv, MATRIX),
@@ -283,6 +282,4 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], *tuple[Any, ...]]] = {
     "eigh": (eigen, POSITIVE),
     "lu": (lambda a: jsl.lu(a)[1:], MATRIX),
     "pseudo_inverse": (jnp.linalg.pinv, array(5, 3)),
-    "least_squares": (lambda a, b: jnp.linalg.lstsq(a, b)[0], array(5, 3), array(5)),
-    "exponential": (lambda a: jsl.expm(a / 10), MATRIX),
 }

@@ -15,6 +15,7 @@ import numpy as np
 import savax
 from tests.model_zoo import CASES
 
+ZOO = ("transformer", "control_flow")
 ROOT = Path(__file__).parents[2]
 
 
@@ -50,7 +51,8 @@ def _spec():
 
 def _digests(directory):
     """Returns what the files of some saved models hash to, but for TensorFlow's random id."""
-    models = {case.name: case.make for case in CASES} | {"everything": _Everything}
+    models = {case.name: case.make for case in CASES if case.name in ZOO}
+    models["everything"] = _Everything
     digests = []
     for name, make in models.items():
         savax.saved_model.save(make(), Path(directory, name))
@@ -75,7 +77,7 @@ def test_two_processes_write_the_same_bytes(tmp_path):
             text=True,
         )
         found.append(result.stdout)
-    assert found[0].count("saved_model.pb") == len(CASES) + 1
+    assert found[0].count("saved_model.pb") == len(ZOO) + 1
     assert found[0] == found[1]
 
 

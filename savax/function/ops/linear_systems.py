@@ -92,10 +92,16 @@ def lower_dense_solve(
 
 
 def _solution(g: GraphBuilder, a: Symbol, columns: Symbol) -> Symbol:
-    value = columns.constant
-    if value is not None and a.ndim == 2 and np.array_equal(value, np.eye(len(value))):
+    if _is_identity(columns) and a.ndim == 2:
         return g.op("MatrixInverse", a, shape=a.shape)
     return g.op("MatrixSolve", a, columns, shape=columns.shape)
+
+
+def _is_identity(x: Symbol) -> bool:
+    while x.constant is None and x.node is not None and x.node.op in ("Cast", "Transpose"):
+        x = x.node.inputs[0]
+    value = x.constant
+    return value is not None and value.ndim == 2 and np.array_equal(value, np.eye(len(value)))
 
 
 def _solves_by_lu(jaxpr: Any) -> bool:

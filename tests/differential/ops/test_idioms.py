@@ -213,6 +213,17 @@ def test_other_operands_and_axes_are_taken_as_they_are(fn):
     )
 
 
+def test_dense_systems_are_one_op():
+    a = X[:, :3] + 3 * np.eye(3, dtype=np.float32)
+    for fn, op in (
+        (jnp.linalg.inv, "MatrixInverse"),
+        (lambda a: jnp.linalg.solve(a, a[0]), "MatrixSolve"),
+    ):
+        lowered = check_lowering(fn, a, rtol=1e-4)
+        assert op in lowered.ops()
+        assert not {"Lu", "MatrixTriangularSolve", "Transpose"} & lowered.all_ops()
+
+
 @pytest.mark.parametrize("fn", [jax.nn.softplus, jax.nn.log_sigmoid])
 def test_softplus_is_an_op(fn):
     x = np.array([-np.inf, -90, -20, -1e-3, -0.0, 1e-8, 20, 90, np.inf, np.nan], np.float32)

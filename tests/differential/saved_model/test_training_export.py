@@ -21,10 +21,10 @@ RNG = np.random.default_rng(0)
 INPUTS = RNG.standard_normal((STEPS, 8, 3)).astype(np.float32)
 TARGETS = np.tanh(INPUTS.sum(-1, keepdims=True))
 OPTIMIZERS = {
-    "sgd": lambda: optax.sgd(0.1),
     "momentum": lambda: optax.sgd(0.1, momentum=0.9, nesterov=True),
-    "adam": lambda: optax.adam(optax.cosine_decay_schedule(0.05, STEPS)),
-    "clipped": lambda: optax.chain(optax.clip_by_global_norm(0.1), optax.adamw(0.05)),
+    "adam": lambda: optax.chain(
+        optax.clip_by_global_norm(0.1), optax.adamw(optax.cosine_decay_schedule(0.05, STEPS))
+    ),
 }
 BATCH = [savax.TensorSpec([None, 3], name="x"), savax.TensorSpec([None, 1], name="y")]
 
