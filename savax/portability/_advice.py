@@ -91,6 +91,7 @@ _ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
         _BITS,
     ),
     (("NextAfter",), _BITS),
+    (("Cumprod", "CumulativeLogsumexp"), "give the axis a known size, or " + _OUTSIDE),
     (("Bessel", "Betainc", "Igamma", "Polygamma", "Zeta", "Lgamma", "Digamma", "Ndtri"), _SPECIAL),
     (("Erf", "Dawsn", "Fresnel", "Spence", "Expint"), _SPECIAL),
     (("Complex", "Real", "Imag", "Conj", "Angle", "FFT", "IFFT", "RFFT", "IRFFT"), _COMPLEX),
