@@ -112,6 +112,7 @@ def test_sessions_and_the_c_api_run_the_module(exported) -> None:
 
 def test_tensorflow_differentiates_the_module_as_jax_does(exported) -> None:
     model, directory = exported
+    assert any("module_gradient" in name for name in _modules(directory))
     loaded = tf.saved_model.load(directory)
     with tf.GradientTape() as tape:
         x = tf.constant(X)
