@@ -28,19 +28,11 @@ _LISTS = (
 LIMITS: dict[tuple[str, str], Limit] = {
     ("openvino", "gpt_with_state"): Limit("UnsupportedTargetError", _STATE),
     ("onnx", "gpt_with_state"): Limit("UnsupportedTargetError", _STATE),
-    ("litert", "gpt_with_state"): Limit("UnsupportedTargetError", _STATE),
     ("tfjs", "gpt_with_state"): Limit("UnsupportedTargetError", _STATE),
     ("tfjs", "diffusion"): Limit("UnsupportedTargetError", _RANDOM),
     ("litert", "lstm_seq2seq"): Limit("UnsupportedTargetError", _LISTS),
     ("litert", "gru_seq2seq"): Limit("UnsupportedTargetError", _LISTS),
     ("onnx", "bert"): Limit(
         "Invalid position of 0", "Joins two `Reshape`s wrongly when it optimizes the graph."
-    ),
-    ("onnx", "gru_seq2seq"): Limit(
-        "bound to different types (tensor(int32) and tensor(int64)",
-        "The counter of a loop becomes int64; what is computed from it stays int32.",
-    ),
-    ("onnx", "physics"): Limit(
-        "(SSA) form", "Nodes of a loop inside a loop get the names of nodes outside it."
     ),
 }

@@ -81,6 +81,10 @@ class FunctionBody:
           The function's name.
         """
         name = self._library.unique_name(base_name)
+        if self._library.portable_forms is not None:
+            # ONNX has one name space for a loop and what is around it.
+            for node in self.g.graph.nodes:
+                node.base_name = f"{name}/{node.base_name}"
         parts = FunctionParts(
             name,
             self.g.graph,

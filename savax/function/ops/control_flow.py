@@ -7,8 +7,11 @@ in the length, and which TensorFlow differentiates.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from savax.function.lowering._function_bodies import FunctionBody, Operands, RefCell, like, named
 from savax.function.lowering._graph_builder import GraphBuilder, Symbol, is_static, known_shape
@@ -248,6 +251,8 @@ def _scan(
     )
     if is_static(length) and (length <= 1 or (unroll >= length and length <= _MAX_UNROLLED)):
         return _unrolled(g, scan)
+    if scan.reverse and _counts_wrongly(g):
+        return _looped_on_flipped(g, scan)
     return _looped(g, scan)
 
 
@@ -315,6 +320,27 @@ def _looped(g: GraphBuilder, scan: _Scan) -> list[Any]:
         for handle, type_ in zip(results[count : count + len(kinds)], kinds, strict=True)
     ]
     return [*results[:count], *_with_unread_stacks(g, count, stacks)]
+
+
+def _counts_wrongly(g: GraphBuilder) -> bool:
+    """Whether a reader makes the counter of a loop int64, and so breaks arithmetic with it."""
+    forms = g.lowerer.library.portable_forms
+    return forms is not None and "onnx" in forms.consumers
+
+
+def _looped_on_flipped(g: GraphBuilder, scan: _Scan) -> list[Any]:
+    """Writes a scan from the end by one from the start."""
+    xs = [_flipped(g, x) for x in scan.xs]
+    results = _looped(g, dataclasses.replace(scan, reverse=False, xs=xs))
+    count = len(scan.carry)
+    for place in range(count, len(results)):
+        if g.is_read[place]:
+            results[place] = _flipped(g, results[place])
+    return results
+
+
+def _flipped(g: GraphBuilder, x: Symbol) -> Symbol:
+    return g.op("ReverseV2", x, np.array([0], np.int32), shape=x.shape)
 
 
 def _is_lost(y: Symbol, carry: Sequence[Symbol]) -> bool:
