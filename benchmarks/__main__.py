@@ -30,6 +30,8 @@ TITLES = {
     "export": "Export and load, in fresh processes",
     "inference": "Steady inference",
     "tensorflow_models": "Models from TensorFlow, on one core",
+    "model_zoo": "A zoo of models from TensorFlow, on one core",
+    "exported_graphs": "Exports inside TensorFlow, beside Keras",
     "restart": "Restart",
     "command_line": "Start of the process",
     "growth": "Growth",

@@ -7,13 +7,14 @@ import dataclasses
 import json
 import os
 import platform
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_UNITS = {"s": (1.0, 2), "ms": (1e3, 2), "µs": (1e6, 1), "MB": (1e-6, 0)}
+_UNITS = {"s": (1.0, 2), "ms": (1e3, 2), "µs": (1e6, 1), "MB": (1e-6, 0), "times": (1.0, 2)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,10 +24,10 @@ class Row:
     Attributes:
       what: was measured.
       peer: what it is compared with.
-      ours: seconds or bytes of savax; None if it couldn't be measured.
+      ours: seconds or bytes of savax, or a ratio; None if it couldn't be measured.
       theirs: seconds or bytes of the peer; None if it isn't installed.
       goal: the largest ratio of ours to theirs that is wanted, or None.
-      unit: in which the numbers are shown.
+      unit: in which the numbers are shown; "times" for ratios, whose peer is 1.
       note: what a reader has to know beside the numbers.
     """
 
@@ -89,6 +90,17 @@ def table(rows: Iterable[Row]) -> str:
         if row.note:
             notes.append(f"- {row.what}, {row.peer}: {row.note}")
     return "\n".join([*lines, *([""] if notes else []), *dict.fromkeys(notes)])
+
+
+def median_row(what: str, rows: Iterable[Row], goal: float | None = None) -> Row:
+    """Returns the median ratio of rows with one peer, as a row whose peer is 1."""
+    rows = list(rows)
+    peers = {row.peer for row in rows}
+    assert len(peers) == 1, peers
+    ratios = [row.ratio for row in rows if row.ratio is not None]
+    ratio = statistics.median(ratios) if ratios else None
+    note = f"of {len(ratios)} ratios"
+    return Row(what, peers.pop(), ratio, 1.0 if ratios else None, goal, "times", note)
 
 
 def machine() -> str:

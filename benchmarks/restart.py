@@ -13,22 +13,22 @@ from benchmarks._timing import processes, run_program
 
 PROGRAMS = Path(__file__).with_name("programs")
 GOAL_SECONDS = 1.4
+NAME, IMAGE_SIZE = "efficientnetb0", 224
 
 
 def measure(options: Options) -> list[Row]:
     with tempfile.TemporaryDirectory() as directory:
-        model, cache = f"{directory}/model", f"{directory}/cache"
         try:
-            run_program([PROGRAMS / "export_by_tensorflow.py", "efficientnetb0", model])
+            run_program([PROGRAMS / "export_by_tensorflow.py", directory, IMAGE_SIZE, NAME])
         except RuntimeError:
             return [Row("restart", "TensorFlow isn't installed", None, None)]
-        program = PROGRAMS / "first_answer.py"
+        command = [PROGRAMS / "first_answer.py", directory, IMAGE_SIZE, NAME]
         costs = processes(
-            {"without": [program, model], "with": [program, model, cache]},
+            {"without": command, "with": [*command, f"{directory}/cache"]},
             repeats=options.repeats(5),
         )
-    ours = costs["with"].reported["seconds"]
-    without = costs["without"].reported["seconds"]
+    ours = costs["with"].reported[NAME]
+    without = costs["without"].reported[NAME]
     what = "EfficientNetB0: load to first answer, with JAX's compilation cache"
     return [
         Row(what, "without the cache", ours, without, unit="s"),

@@ -1,39 +1,18 @@
-"""Builds a Keras model with random weights and exports it: ``... MODEL DIRECTORY``.
+"""Exports Keras models with their values: ``... DIRECTORY IMAGE_SIZE NAME...``.
 
-``bert`` is an encoder of 12 layers and width 256, ``lstm`` a layer of 64 units over 200 steps.
+Each model is written to ``DIRECTORY/NAME``, its weights in Keras' order to ``DIRECTORY/NAME.npz``.
 """
 
 from __future__ import annotations
 
 import sys
 
-import keras
+import numpy as np
 
-from benchmarks.programs.tensorflow_model_inputs import FEATURES, SEQUENCE, STEPS, WORDS
+from benchmarks.programs.keras_models import build
 
-
-def bert():
-    layers, width, heads = 12, 256, 4
-    tokens = keras.Input((SEQUENCE,), dtype="int32")
-    x = keras.layers.Embedding(WORDS, width)(tokens)
-    for _ in range(layers):
-        attention = keras.layers.MultiHeadAttention(heads, width // heads)(x, x)
-        x = keras.layers.LayerNormalization()(x + attention)
-        hidden = keras.layers.Dense(4 * width, activation="gelu")(x)
-        x = keras.layers.LayerNormalization()(x + keras.layers.Dense(width)(hidden))
-    return keras.Model(tokens, keras.layers.Dense(2)(x[:, 0]))
-
-
-def lstm():
-    sequence = keras.Input((STEPS, FEATURES))
-    return keras.Model(sequence, keras.layers.LSTM(64)(sequence))
-
-
-name, directory = sys.argv[1:]
-model = {
-    "resnet50": lambda: keras.applications.ResNet50(weights=None),
-    "efficientnetb0": lambda: keras.applications.EfficientNetB0(weights=None),
-    "bert": bert,
-    "lstm": lstm,
-}[name]()
-model.export(directory, verbose=False)
+directory, image_size, *names = sys.argv[1:]
+for name in names:
+    model = build(name, int(image_size))
+    model.export(f"{directory}/{name}", verbose=False)
+    np.savez(f"{directory}/{name}.npz", *model.get_weights())
