@@ -32,7 +32,6 @@ _QUANTIZED = (
 _DEBUG = "it reports to TensorFlow's debugger"
 _SOBOL = "it needs TensorFlow's table of direction numbers; draw with scipy.stats.qmc instead"
 _AUDIO = "savax has no codec for sound; decode it outside of the model"
-_CROSS = "its hash is of a version that TensorFlow 2 doesn't write any more; use SparseCrossHashed"
 _SESSION_VARIABLE = (
     "it acts on a reference variable of a version 1 graph; in such graphs savax turns reference "
     "variables into resources, elsewhere they don't occur"
@@ -85,7 +84,6 @@ OP_REASONS: dict[str, str] = {
     "TensorArrayGradWithShape": _OLD_GRADIENT_ARRAY,
     **dict.fromkeys(("DecodeWav", "EncodeWav"), _AUDIO),
     "SobolSample": _SOBOL,
-    "SparseCross": _CROSS,
     "SampleDistortedBoundingBox": _POOL,
     "SampleDistortedBoundingBoxV2": _POOL,
 }
