@@ -92,7 +92,7 @@ def exporters(name: str, directory: str) -> dict[str, Callable[[], None]]:
 def measure_export(
     name: str, exports: Mapping[str, Callable[[], None]], options: Options
 ) -> list[Row]:
-    times = alternating(exports, repeats=options.repeats(5), warm_up=1)
+    times = alternating(exports, repeats=options.repeats(3), warm_up=1)
     return [
         Row(f"export of the {name}", peer, times[OURS], times[peer]) for peer in (JAX2TF, KERAS)
     ]

@@ -33,18 +33,18 @@ def _bert() -> Any:
         x = layers.LayerNormalization()(x + attention)
         hidden = layers.Dense(4 * width, activation="gelu")(x)
         x = layers.LayerNormalization()(x + layers.Dense(width)(hidden))
-    return keras.Model(tokens, layers.Dense(2)(x[:, 0]))
+    return keras.Model([tokens], layers.Dense(2)(x[:, 0]))
 
 
 def _lstm() -> Any:
     sequence = keras.Input((STEPS, FEATURES), name="sequence")
-    return keras.Model(sequence, layers.LSTM(64)(sequence))
+    return keras.Model([sequence], layers.LSTM(64)(sequence))
 
 
 def _gru() -> Any:
     tokens = keras.Input((SEQUENCE,), dtype="int32", name="tokens")
     x = layers.Bidirectional(layers.GRU(64))(layers.Embedding(WORDS, 64)(tokens))
-    return keras.Model(tokens, layers.Dense(2, activation="softmax")(x))
+    return keras.Model([tokens], layers.Dense(2, activation="softmax")(x))
 
 
 def _dlrm() -> Any:
@@ -68,7 +68,7 @@ def _mlp() -> Any:
     x = pixels
     for _ in range(3):
         x = layers.Dense(1024, activation="relu")(x)
-    return keras.Model(pixels, layers.Dense(10, activation="softmax")(x))
+    return keras.Model([pixels], layers.Dense(10, activation="softmax")(x))
 
 
 def _convolutions(x: Any, filters: int) -> Any:
@@ -88,7 +88,7 @@ def _unet(image: Any) -> Any:
     for filters in (64, 32, 16):
         x = layers.Conv2DTranspose(filters, 2, strides=2)(x)
         x = _convolutions(layers.Concatenate()([x, skipped.pop()]), filters)
-    return keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid")(x))
+    return keras.Model([image], layers.Conv2D(1, 1, activation="sigmoid")(x))
 
 
 _OTHERS = {"bert": _bert, "lstm": _lstm, "gru": _gru, "dlrm": _dlrm, "mlp": _mlp}
@@ -106,4 +106,6 @@ def build(name: str, image_size: int = 224) -> Any:
     image = keras.Input((image_size, image_size, 3), name="image")
     if name == "unet":
         return _unet(image)
-    return getattr(keras.applications, _APPLICATIONS[name])(weights=None, input_tensor=image)
+    application = getattr(keras.applications, _APPLICATIONS[name])
+    # No softmax: of small values with random weights, it would hide what differs.
+    return application(weights=None, input_tensor=image, classifier_activation=None)

@@ -38,12 +38,12 @@ from benchmarks._rows import Options, table
 rows = model_zoo.measure_steady("dlrm", sys.argv[1], Options(quick=True))
 print(table([*rows, model_zoo.measure_load("dlrm", sys.argv[1], Options(quick=True))]))
 """
-    run_program([PROGRAMS / "export_by_tensorflow.py", tmp_path, 128, "dlrm"])
+    run_program([PROGRAMS / "export_by_tensorflow.py", tmp_path, 96, "dlrm"])
     page = output_of(["-c", measure, str(tmp_path)], KERAS_BACKEND="jax")
     assert page.count("| TensorFlow |") == page.count("| bare jax.jit of Keras with JAX |") == 2
     assert page.count("| load dlrm |") == 1
     assert " - |" not in page
-    seconds = run_program([PROGRAMS / "first_answer.py", tmp_path, 128, "dlrm"]).reported
+    seconds = run_program([PROGRAMS / "first_answer.py", tmp_path, 96, "dlrm"]).reported
     assert seconds["dlrm"] > 0
 
 
