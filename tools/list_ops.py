@@ -40,6 +40,9 @@ TensorFlow's do when a model is loaded: call after call they give TensorFlow's n
 seeds the operating system gives one. A `tf.random.Generator` is a Variable, and continues from its
 state. Under `jax.jit` and other transformations of your own, functions that move such states ahead
 are refused like other assignments; `savax.function` and `savax.value_and_grad` run them.
+
+The algorithms of random ops are Philox and the device's choice, which is Philox too. ThreeFry is
+refused, as by TensorFlow's kernels for CPUs.
 """
 
 # Calls of the graph builder that add an op.

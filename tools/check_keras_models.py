@@ -1,0 +1,183 @@
+"""Writes docs/keras.md: whether the models of keras.applications load and give the same numbers.
+
+    python tools/check_keras_models.py            # all architectures
+    python tools/check_keras_models.py NAME...    # some of them; other rows of the page stay
+
+It needs TensorFlow and Keras, and downloads nothing: weights are random. The largest architectures
+take 8 GiB of memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import jax.numpy as jnp
+import keras
+import numpy as np
+import tensorflow as tf
+
+from savax.function import value_and_grad
+from savax.saved_model import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "keras.md"
+
+# The smallest images that an architecture takes; the others take those of 32 pixels.
+_SIZES = {"Inception": 75, "Xception": 71}
+_BATCH = 2
+_TOLERANCE = 1e-3
+
+_HEAD = """# Keras models
+
+<!-- Written by tools/check_keras_models.py; change that instead. -->
+
+{checked} of the {all} architectures of `keras.applications` (Keras {keras}), with random weights
+and inputs in batches of {batch}, exported by TensorFlow {tensorflow} with `model.export` and loaded
+by savax. `tools/check_keras_models.py` checks more of them. Columns:
+
+- *Result*: largest difference from TensorFlow's result, relative to the largest number in it.
+- *Gradients*: largest difference of the gradients by all trainable weights, relative to the largest
+  number in all of them. They are of the sum of squares of the result; TensorFlow's are by
+  `GradientTape`.
+
+Layers are tested one by one, with their gradients, in
+`tests/differential/saved_model/test_every_keras_layer.py`.
+
+| architecture | image | weights | result | gradients |
+|---|---|---|---|---|
+"""
+
+
+class Row(NamedTuple):
+    """What was found of an architecture.
+
+    Attributes:
+      name: of the function of ``keras.applications``.
+      size: of the images, in pixels.
+      weights: how many numbers.
+      result: relative difference of the results.
+      gradients: relative difference of the gradients.
+    """
+
+    name: str
+    size: int
+    weights: int
+    result: float
+    gradients: float
+
+    def __str__(self) -> str:
+        return (
+            f"| {self.name} | {self.size} | {self.weights / 1e6:.1f} million "
+            f"| {self.result:.0e} | {self.gradients:.0e} |"
+        )
+
+
+def architectures() -> dict[str, Callable[..., Any]]:
+    """Returns the functions of keras.applications that make a model, by name."""
+    return {
+        name: make
+        for name, make in vars(keras.applications).items()
+        if name[0].isupper() and inspect.isfunction(make)
+    }
+
+
+def make_model(name: str, **options: Any) -> tuple[Any, int]:
+    """Returns a model with random weights, statistics and biases, and the size of its images."""
+    keras.utils.set_random_seed(1)
+    size = next((n for part, n in _SIZES.items() if part in name), 32)
+    model = architectures()[name](
+        weights=None, input_shape=(size, size, 3), include_top=False, pooling="avg", **options
+    )
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.shape.rank == 1 and weight.dtype == "float32":
+            weight.assign(weight * rng.uniform(0.8, 1.2, weight.shape) + 0.01)
+    return model, size
+
+
+def check(name: str, **options: Any) -> Row:
+    """Exports an architecture, loads it, and compares results and gradients."""
+    model, size = make_model(name, **options)
+    x = np.random.default_rng(1).uniform(0, 1, (_BATCH, size, size, 3)).astype(np.float32)
+    weights = [weight.value for weight in model.trainable_weights]
+    with tf.GradientTape() as tape:
+        result = model(x, training=False)
+        loss = tf.reduce_sum(result**2)
+    wanted = [tf.convert_to_tensor(gradient).numpy() for gradient in tape.gradient(loss, weights)]
+    with tempfile.TemporaryDirectory() as directory:
+        model.export(directory, verbose=False)
+        loaded = load(directory)
+    names = [variable.name for variable in loaded.trainable_variables]
+    if names != [weight.path for weight in model.trainable_weights]:
+        raise AssertionError(f"{name}: other trainable variables than those of the model")
+
+    def loss_of_loaded() -> Any:
+        return jnp.sum(loaded.serve(x) ** 2)
+
+    _, gradients = value_and_grad(loss_of_loaded, variables=[*loaded.trainable_variables])()
+    return Row(
+        name,
+        size,
+        model.count_params(),
+        _difference(loaded.serve(x), result.numpy()),
+        _largest_difference(gradients, wanted),
+    )
+
+
+def _largest_difference(found: Sequence[Any], wanted: Sequence[np.ndarray]) -> float:
+    """Returns the largest difference of any gradient, relative to the largest number in all."""
+    scale = max(float(np.abs(array).max()) for array in wanted)
+    pairs = zip(found, wanted, strict=True)
+    return max(float(np.abs(np.asarray(ours) - theirs).max()) for ours, theirs in pairs) / scale
+
+
+def _difference(found: Any, wanted: np.ndarray) -> float:
+    return float(np.abs(np.asarray(found) - wanted).max() / max(np.abs(wanted).max(), 1e-6))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="architectures; all of them if none is named")
+    names = parser.parse_args().names or sorted(architectures())
+    worst = 0.0
+    for name in names:
+        start = time.monotonic()
+        row = check(name)
+        print(row, f"{time.monotonic() - start:.0f} s", flush=True)
+        worst = max(worst, row.result, row.gradients)
+        _write(row)
+    return int(worst > _TOLERANCE)
+
+
+def _write(row: Row) -> None:
+    """Adds a row to the page, in the place of an older one of the same architecture."""
+    text = PAGE.read_text() if PAGE.exists() else ""
+    lines = {
+        found[1]: found[0] for found in re.finditer(r"^\| (\w+) \| \d.*\n", text, re.MULTILINE)
+    }
+    lines[row.name] = f"{row}\n"
+    head = _HEAD.format(
+        keras=keras.__version__,
+        tensorflow=tf.__version__,
+        batch=_BATCH,
+        checked=len(lines),
+        all=len(architectures()),
+    )
+    PAGE.write_text(head + "".join(lines[name] for name in sorted(lines)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
