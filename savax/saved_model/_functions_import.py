@@ -110,6 +110,13 @@ class FunctionImporter:
                 f"aren't those of its signature and its {len(captures)} captures."
             )
         outputs = _imported(name, signature.output_signature)
+        results = jax.tree.leaves(outputs)
+        is_plain = not any(isinstance(leaf, TypeSpecValue) for leaf in results)
+        if is_plain and len(results) != len(definition.signature.output_arg):
+            raise CorruptSavedModelError(
+                f"The function {name!r} returns {len(definition.signature.output_arg)} tensors, "
+                f"which aren't the {len(results)} of its signature."
+            )
         body = LoadedBody(name, self._library, captures)
         return ConcreteFunction(body, spec, _as_call(structured), outputs, names)
 
