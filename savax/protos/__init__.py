@@ -15,10 +15,10 @@ from savax.protos._attr_codec import (
 from savax.protos._function_defs import (
     CompiledModule,
     compiled_modules,
+    functions_by_name,
     reachable_functions,
     stablehlo_version,
 )
-from savax.protos._function_library import functions_by_name
 from savax.protos._messages import (
     AssetFileDef,
     AttrValue,

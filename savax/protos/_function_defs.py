@@ -11,7 +11,7 @@ from savax.errors import CorruptSavedModelError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from savax.protos._messages import FunctionDef
+    from savax.protos._messages import FunctionDef, FunctionDefLibrary
 
 # MLIR's bytecode: its magic number, a format number, and who wrote it, ended by a zero.
 _MODULE_HEADER = re.compile(rb"ML\xefR.{1,2}StableHLO_v(\d{1,4}\.\d{1,4}\.\d{1,4})\0", re.DOTALL)
@@ -80,4 +80,20 @@ def reachable_functions(name: str, functions: Mapping[str, FunctionDef]) -> dict
                 called = [attr.func.name] if attr.HasField("func") else []
                 called += [function.name for function in attr.list.func]
                 queue.extend(called_name for called_name in called if called_name in functions)
+    return found
+
+
+def functions_by_name(library: FunctionDefLibrary) -> dict[str, FunctionDef]:
+    """Returns a library's functions; one that is there twice, and is the same, counts once.
+
+    Raises:
+      CorruptSavedModelError: two different functions have one name.
+    """
+    found: dict[str, FunctionDef] = {}
+    for function in library.function:
+        other = found.setdefault(function.signature.name, function)
+        if other is not function and other != function:
+            raise CorruptSavedModelError(
+                f"The function library has two different functions {function.signature.name!r}."
+            )
     return found
