@@ -113,9 +113,10 @@ def page() -> str:
     written = _written_ops()
     refused = {op: reason for op in known_ops() if (reason := op_reason(op)) is not None}
     families: dict[str, list[Evaluation]] = defaultdict(list)
-    for row in EVALUATIONS.values():
+    rows = [row for row in EVALUATIONS.values() if not row.is_custom]
+    for row in rows:
         families[_family(row)].append(row)
-    parts = [_HEAD.format(evaluated=len(EVALUATIONS), refused=len(refused))]
+    parts = [_HEAD.format(evaluated=len(rows), refused=len(refused))]
     for family, rows in sorted(families.items()):
         parts.append(f"\n## {family}\n\n| op | written | types | notes |\n|---|---|---|---|\n")
         for row in sorted(rows, key=lambda row: row.op):
