@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from savax.errors import InvalidArgumentError, UnsupportedOptionError
+from savax.errors import InvalidArgumentError
 from savax.trackable import Variable
 from savax.trackable.bundle import BundleReader, Partitioned
 from savax.trackable.bundle._writer import write_plan
@@ -133,11 +133,6 @@ def test_too_many_data_files(tmp_path: Path) -> None:
 def test_only_callbacks_are_accepted(callback: Any) -> None:
     with pytest.raises(InvalidArgumentError, match=r"experimental\.ShardingCallback"):
         CheckpointOptions(experimental_sharding_callback=callback)
-
-
-def test_other_options_are_refused_still() -> None:
-    with pytest.raises(UnsupportedOptionError):
-        CheckpointOptions(experimental_io_device="/cpu:0")
 
 
 def test_one_file_whatever_its_size(tmp_path: Path) -> None:
