@@ -150,21 +150,25 @@ def structured_names(flat: FlatArguments, spec: FunctionSpec) -> list[str]:
 
 def argument_paths(flat: FlatArguments, spec: FunctionSpec) -> list[str]:
     """Returns the place of each leaf as a user writes it: ``x['ids'][0]``."""
-    paths, _ = jax.tree_util.tree_flatten_with_path(
-        jax.tree.unflatten(flat.treedef, range(len(flat.leaves)))
-    )
-    return [_parameter_name(path, spec) + jax.tree_util.keystr(path[2:]) for path, _ in paths]
+    return [
+        _parameter_name(path, spec) + jax.tree_util.keystr(path[2:]) for path in _leaf_paths(flat)
+    ]
 
 
 def _tensor_paths(flat: FlatArguments) -> Iterator[tuple[str | None, Sequence[Any]]]:
     """Yields the name that each tensor argument's spec gives it, and its place in the call."""
+    paths = _leaf_paths(flat)
+    for i in flat.tensors:
+        leaf = flat.leaves[i]
+        yield leaf.name if isinstance(leaf, TensorSpec) else None, paths[i]
+
+
+def _leaf_paths(flat: FlatArguments) -> list[tuple[Any, ...]]:
+    """Returns the place in the call of each leaf."""
     paths, _ = jax.tree_util.tree_flatten_with_path(
         jax.tree.unflatten(flat.treedef, range(len(flat.leaves)))
     )
-    for path, i in paths:
-        if i in flat.tensors:
-            leaf = flat.leaves[i]
-            yield leaf.name if isinstance(leaf, TensorSpec) else None, path
+    return [path for path, _ in paths]
 
 
 def _parameter_name(path: Sequence[Any], spec: FunctionSpec) -> str:

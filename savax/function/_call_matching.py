@@ -173,18 +173,16 @@ def _kind(structure: Any) -> str:
 def describe_call(call: Canonical) -> str:
     """Returns a call in one line, arrays by their specs."""
     args, kwargs = call
-    parts = [_describe(arg) for arg in args]
-    parts += [f"{name}={_describe(value)}" for name, value in kwargs.items()]
+    parts = [describe_specs(arg) for arg in args]
+    parts += [f"{name}={describe_specs(value)}" for name, value in kwargs.items()]
     return f"({', '.join(parts)})"
 
 
 def describe_specs(structure: Any) -> str:
     """Returns a structure of specs, arrays and values in one line."""
-    return _describe(structure)
-
-
-def _describe(value: Any) -> str:
-    return str(jax.tree.map(_short_spec, value, is_leaf=lambda leaf: isinstance(leaf, Variable)))
+    return str(
+        jax.tree.map(_short_spec, structure, is_leaf=lambda leaf: isinstance(leaf, Variable))
+    )
 
 
 class _Text(str):

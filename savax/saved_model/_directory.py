@@ -18,15 +18,7 @@ from savax.errors import PublishError
 from savax.saved_model._remote_models import publish_remote
 from savax.trackable.bundle import fsync_directory, work_directory
 from savax.trackable.bundle._locations import as_location, is_url
-from savax.types._paths import (
-    ASSETS_DIRECTORY,
-    DEBUG_DIRECTORY,
-    FINGERPRINT_PB,
-    SAVED_MODEL_CPB,
-    SAVED_MODEL_PB,
-    SAVED_MODEL_PBTXT,
-    VARIABLES_DIRECTORY,
-)
+from savax.types._paths import FINGERPRINT_PB, SAVED_MODEL_FOLDERS, SAVED_MODEL_FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,9 +26,8 @@ if TYPE_CHECKING:
     from savax.types import PathLike
 
 # Entries of a model directory that a save replaces or removes; all others are kept.
-_OWNED_FOLDERS = (VARIABLES_DIRECTORY, ASSETS_DIRECTORY, DEBUG_DIRECTORY)
-_OWNED_FILES = (SAVED_MODEL_PB, SAVED_MODEL_PBTXT, SAVED_MODEL_CPB, FINGERPRINT_PB)
-_OWNED = frozenset((*_OWNED_FOLDERS, *_OWNED_FILES))
+_OWNED_FILES = (*SAVED_MODEL_FORMS, FINGERPRINT_PB)
+_OWNED = frozenset((*SAVED_MODEL_FOLDERS, *_OWNED_FILES))
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # linux/fs.h
@@ -171,7 +162,7 @@ def _publish_in_place(target: str, build: Callable[[str], None]) -> None:
     try:
         build(work)
         fsync_tree(work)
-        for folder in _OWNED_FOLDERS:
+        for folder in SAVED_MODEL_FOLDERS:
             new, old = os.path.join(work, folder), os.path.join(target, folder)
             if os.path.isdir(new) and os.path.isdir(old):
                 if not _exchange(new, old):

@@ -22,7 +22,7 @@ from savax.saved_model._remote_models import LocalCopy, copy_model
 from savax.saved_model.image._joining import ImageReader
 from savax.trackable.bundle._locations import as_location, is_url, join
 from savax.trackable.bundle._storage import is_file
-from savax.types._paths import SAVED_MODEL_CPB, SAVED_MODEL_PB, SAVED_MODEL_PBTXT
+from savax.types._paths import SAVED_MODEL_CPB, SAVED_MODEL_FORMS, SAVED_MODEL_PB, SAVED_MODEL_PBTXT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from savax.types import PathLike
 
-_FORMS = (SAVED_MODEL_PB, SAVED_MODEL_PBTXT, SAVED_MODEL_CPB)
 
 _ATTEMPTS = 100  # to open a directory that others replace at the same time
 _LOCK_SECONDS = 1.0  # that a publisher may take to move a version away
@@ -172,7 +171,7 @@ def contains_saved_model(export_dir: PathLike) -> bool:
       SavaxError: a remote file system can't be asked.
     """
     location = as_location(export_dir)
-    return any(is_file(join(location, form)) for form in _FORMS)
+    return any(is_file(join(location, form)) for form in SAVED_MODEL_FORMS)
 
 
 def read_saved_model(directory: ModelDirectory) -> SavedModel:

@@ -31,11 +31,9 @@ from savax.types._farmhash import fingerprint64
 from savax.types._paths import (
     ASSETS_DIRECTORY,
     ASSETS_EXTRA_DIRECTORY,
-    DEBUG_DIRECTORY,
     FINGERPRINT_PB,
-    SAVED_MODEL_CPB,
-    SAVED_MODEL_PB,
-    SAVED_MODEL_PBTXT,
+    SAVED_MODEL_FOLDERS,
+    SAVED_MODEL_FORMS,
     VARIABLES_DIRECTORY,
     VARIABLES_FILENAME,
 )
@@ -43,10 +41,7 @@ from savax.types._paths import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_FORMS = (SAVED_MODEL_PB, SAVED_MODEL_PBTXT, SAVED_MODEL_CPB)
-_FOLDERS = (VARIABLES_DIRECTORY, ASSETS_DIRECTORY, ASSETS_EXTRA_DIRECTORY, DEBUG_DIRECTORY)
-# Folders of which a save replaces all files; assets.extra/ is somebody else's.
-_REPLACED = (VARIABLES_DIRECTORY, ASSETS_DIRECTORY, DEBUG_DIRECTORY)
+_FOLDERS = (*SAVED_MODEL_FOLDERS, ASSETS_EXTRA_DIRECTORY)
 _MOST_DEPTH = 16  # of folders in assets
 _ATTEMPTS = 4  # to copy a model that others replace at the same time
 _PIECE_BYTES = 32 << 20
@@ -95,8 +90,9 @@ def copy_model(url: str) -> LocalCopy:
       SavaxError: the file system can't be reached or doesn't let in; see ``RemoteSource``.
     """
     for attempt in range(_ATTEMPTS):
-        if not any(_is_file(join(url, form)) for form in _FORMS):
-            raise NotFoundError(f"There is no SavedModel at {url!r}: no {', '.join(_FORMS)}.")
+        if not any(_is_file(join(url, form)) for form in SAVED_MODEL_FORMS):
+            forms = ", ".join(SAVED_MODEL_FORMS)
+            raise NotFoundError(f"There is no SavedModel at {url!r}: no {forms}.")
         copy = LocalCopy()
         try:
             _copy_files(url, copy.path)
@@ -121,7 +117,7 @@ def _is_file(url: str) -> bool:
 
 def _copy_files(url: str, path: str) -> None:
     sources: list[RemoteSource] = []
-    names = [name for name in (*_FORMS, FINGERPRINT_PB) if _is_file(join(url, name))]
+    names = [name for name in (*SAVED_MODEL_FORMS, FINGERPRINT_PB) if _is_file(join(url, name))]
     for folder in _FOLDERS:
         names += _files_below(url, folder)
     try:
@@ -190,7 +186,7 @@ def publish_remote(url: str, build: Callable[[str], None]) -> None:
         except BaseException:
             _delete_all(url, sent)
             raise
-        older = [form for form in _FORMS if _is_file(join(url, form))]
+        older = [form for form in SAVED_MODEL_FORMS if _is_file(join(url, form))]
         try:
             for form in older:
                 delete_object(join(url, form))
@@ -201,7 +197,7 @@ def publish_remote(url: str, build: Callable[[str], None]) -> None:
                 error.add_note(f"The older model at {url!r} may be gone; save the new one again.")
             raise
         kept = {upload.name for upload in (*data, *rest)}
-        stale = [name for folder in _REPLACED for name in _files_below(url, folder)]
+        stale = [name for folder in SAVED_MODEL_FOLDERS for name in _files_below(url, folder)]
         _delete_all(url, [name for name in stale if name not in kept])
 
 
@@ -213,7 +209,7 @@ def _planned(url: str, work: str) -> tuple[list[_Upload], list[_Upload]]:
         for file in sorted(files):
             path = os.path.join(folder, file)
             name = os.path.relpath(path, work)
-            if name not in _FORMS and not find_shards([file], VARIABLES_FILENAME):
+            if name not in SAVED_MODEL_FORMS and not find_shards([file], VARIABLES_FILENAME):
                 rest.append(_Upload(name, path))
     if index is not None:
         index_name = index_path(f"{VARIABLES_DIRECTORY}/{VARIABLES_FILENAME}")
@@ -222,7 +218,7 @@ def _planned(url: str, work: str) -> tuple[list[_Upload], list[_Upload]]:
             _Upload(upload.name, None, replaced[upload.name]) if upload.name in replaced else upload
             for upload in rest
         ]
-    forms = [_Upload(form, os.path.join(work, form)) for form in _FORMS]
+    forms = [_Upload(form, os.path.join(work, form)) for form in SAVED_MODEL_FORMS]
     return data, rest + [form for form in forms if form.path and os.path.exists(form.path)]
 
 

@@ -21,6 +21,11 @@ DEBUG_DIRECTORY = "debug"
 DEBUG_INFO_PB = "saved_model_debug_info.pb"
 CHECKPOINT_STATE = "checkpoint"
 
+# The file of a model in each of its forms, of which a model has one.
+SAVED_MODEL_FORMS = (SAVED_MODEL_PB, SAVED_MODEL_PBTXT, SAVED_MODEL_CPB)
+# Folders of which a save replaces all files; assets.extra/ is somebody else's.
+SAVED_MODEL_FOLDERS = (VARIABLES_DIRECTORY, ASSETS_DIRECTORY, DEBUG_DIRECTORY)
+
 
 def index_path(prefix: str) -> str:
     """Returns the path of a checkpoint's index file."""

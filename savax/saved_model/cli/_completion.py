@@ -84,24 +84,25 @@ complete -c savax -n "string match -q '*:files' (__savax_place)" -F
 """
 
 
-def _bash(nodes: Sequence[_Node]) -> str:
-    steps = (
-        f'            "{node.path} {name}") path="{child}" ;;'
+def _case_steps(nodes: Sequence[_Node], variable: str) -> str:
+    """Returns the branches that follow a command to its node, as bash and zsh write them."""
+    return "\n".join(
+        f'            "{node.path} {name}") {variable}="{child}" ;;'
         for node in nodes
         for name, child in node.commands.items()
     )
+
+
+def _bash(nodes: Sequence[_Node]) -> str:
+    steps = _case_steps(nodes, "path")
     choices = (f'        "{node.path}") words="{" ".join(node.words)}" ;;' for node in nodes)
-    return _BASH.format(steps="\n".join(steps), choices="\n".join(choices))
+    return _BASH.format(steps=steps, choices="\n".join(choices))
 
 
 def _zsh(nodes: Sequence[_Node]) -> str:
-    steps = (
-        f'            "{node.path} {name}") place="{child}" ;;'
-        for node in nodes
-        for name, child in node.commands.items()
-    )
+    steps = _case_steps(nodes, "place")
     choices = (f'        "{node.path}") choices=({" ".join(node.words)}) ;;' for node in nodes)
-    return _ZSH.format(steps="\n".join(steps), choices="\n".join(choices))
+    return _ZSH.format(steps=steps, choices="\n".join(choices))
 
 
 def _fish(nodes: Sequence[_Node]) -> str:

@@ -8,14 +8,14 @@ import stat
 from typing import TYPE_CHECKING
 
 from savax.errors import UnsafePathError
-from savax.types._paths import FINGERPRINT_PB, SAVED_MODEL_CPB, SAVED_MODEL_PB, SAVED_MODEL_PBTXT
+from savax.types._paths import FINGERPRINT_PB, SAVED_MODEL_FORMS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from savax.saved_model._reader import ModelDirectory
 
-_REWRITTEN = frozenset({SAVED_MODEL_PB, SAVED_MODEL_PBTXT, SAVED_MODEL_CPB, FINGERPRINT_PB})
+_REWRITTEN = frozenset({*SAVED_MODEL_FORMS, FINGERPRINT_PB})
 _UNFINISHED = ".savax-"  # begins the name of what a save that goes on, or was killed, has there
 _PART_BYTES = 1 << 20
 

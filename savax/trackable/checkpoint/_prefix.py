@@ -10,17 +10,10 @@ from savax.trackable.bundle._locations import as_location, join, split
 from savax.trackable.bundle._storage import is_directory, is_file, list_names
 from savax.trackable.checkpoint._state import latest_checkpoint
 from savax.types import index_path, variables_prefix
-from savax.types._paths import (
-    SAVED_MODEL_CPB,
-    SAVED_MODEL_PB,
-    SAVED_MODEL_PBTXT,
-    VARIABLES_FILENAME,
-)
+from savax.types._paths import SAVED_MODEL_FORMS, VARIABLES_FILENAME
 
 if TYPE_CHECKING:
     from savax.types import PathLike
-
-_SAVED_MODEL_FILES = (SAVED_MODEL_PB, SAVED_MODEL_PBTXT, SAVED_MODEL_CPB)
 
 
 def resolve_prefix(path: PathLike) -> str:
@@ -40,7 +33,7 @@ def resolve_prefix(path: PathLike) -> str:
         return text
     if not is_directory(text):
         raise NotFoundError(f"There is no checkpoint {text!r}{_similar(text)}.")
-    if any(is_file(join(text, name)) for name in _SAVED_MODEL_FILES):
+    if any(is_file(join(text, name)) for name in SAVED_MODEL_FORMS):
         prefix = variables_prefix(text)
         if not is_file(index_path(prefix)):
             raise NotFoundError(f"The SavedModel {text!r} has no Variables: no {prefix}.index.")

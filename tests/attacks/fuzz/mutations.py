@@ -33,7 +33,7 @@ def _change(message: Message, rng: random.Random) -> None:
         if not fields or rng.random() < 0.12:
             break
         field, value = rng.choice(fields)
-        if field.is_repeated if hasattr(field, "is_repeated") else _repeated(field):
+        if _repeated(field):
             items = list(value.values()) if _is_map(field) else list(value)
             items = [item for item in items if isinstance(item, Message)]
             if not items:
