@@ -23,20 +23,34 @@ _RESOURCE_OPS = {
     "Assign": "AssignVariableOp",
     "AssignAdd": "AssignAddVariableOp",
     "AssignSub": "AssignSubVariableOp",
+    "CountUpTo": "ResourceCountUpTo",
     "IsVariableInitialized": "VarIsInitializedOp",
     "ScatterAdd": "ResourceScatterAdd",
     "ScatterDiv": "ResourceScatterDiv",
     "ScatterMax": "ResourceScatterMax",
     "ScatterMin": "ResourceScatterMin",
     "ScatterMul": "ResourceScatterMul",
+    "ScatterNdAdd": "ResourceScatterNdAdd",
+    "ScatterNdMax": "ResourceScatterNdMax",
+    "ScatterNdMin": "ResourceScatterNdMin",
+    "ScatterNdSub": "ResourceScatterNdSub",
+    "ScatterNdUpdate": "ResourceScatterNdUpdate",
     "ScatterSub": "ResourceScatterSub",
     "ScatterUpdate": "ResourceScatterUpdate",
+    "StridedSliceAssign": "ResourceStridedSliceAssign",
     **{
         f"Apply{rule}": f"ResourceApply{rule}"
         for rule in (
-            *("Adadelta", "Adagrad", "AdagradV2", "Adam", "AdaMax", "AddSign", "CenteredRMSProp"),
-            *("Ftrl", "FtrlV2", "GradientDescent", "KerasMomentum", "Momentum", "PowerSign"),
+            *("Adadelta", "Adagrad", "AdagradDA", "AdagradV2", "Adam", "AdaMax", "AddSign"),
+            *("CenteredRMSProp", "Ftrl", "FtrlV2", "GradientDescent", "Momentum", "PowerSign"),
             *("ProximalAdagrad", "ProximalGradientDescent", "RMSProp"),
+        )
+    },
+    **{
+        f"SparseApply{rule}": f"ResourceSparseApply{rule}"
+        for rule in (
+            *("Adadelta", "Adagrad", "AdagradDA", "AdagradV2", "CenteredRMSProp", "Ftrl"),
+            *("FtrlV2", "Momentum", "ProximalAdagrad", "ProximalGradientDescent", "RMSProp"),
         )
     },
 }

@@ -19,6 +19,11 @@ _CUDNN = (
 _COLLECTIVE = "it sends data between devices; shard the arguments with JAX instead"
 _POOL = "its windows are drawn at random by TensorFlow's own generator on the host"
 _STATE = "it makes an object that lives in a TensorFlow session"
+_TEMPORARY = "it makes a variable that lives in one step of a TensorFlow session"
+_TENSORS_MAP = (
+    "it keeps sparse tensors in a TensorFlow session, to hand them through a queue; queues are for "
+    "training input"
+)
 _TREES = "it belongs to boosted trees or forests, which newer TensorFlow doesn't have either"
 _GRADIENT_STACK = (
     "it links a loop of a version 1 graph with the loop of its gradient; differentiate the "
@@ -67,7 +72,10 @@ OP_REASONS: dict[str, str] = {
         _POOL,
     ),
     **dict.fromkeys(
-        ("Assign", "AssignAdd", "AssignSub", "IsVariableInitialized", "Variable", "VariableV2"),
+        (
+            *("Assign", "AssignAdd", "AssignSub", "CountUpTo", "IsVariableInitialized"),
+            *("StridedSliceAssign", "Variable", "VariableV2"),
+        ),
         _SESSION_VARIABLE,
     ),
     **dict.fromkeys(
@@ -80,6 +88,14 @@ OP_REASONS: dict[str, str] = {
     **dict.fromkeys(
         ("Stack", "StackPush", "StackPop"),
         _GRADIENT_STACK,
+    ),
+    **dict.fromkeys(("DestroyTemporaryVariable", "TemporaryVariable"), _TEMPORARY),
+    **dict.fromkeys(
+        (
+            *("AddManySparseToTensorsMap", "AddSparseToTensorsMap"),
+            "TakeManySparseFromTensorsMap",
+        ),
+        _TENSORS_MAP,
     ),
     "TensorArrayGradWithShape": _OLD_GRADIENT_ARRAY,
     **dict.fromkeys(("DecodeWav", "EncodeWav"), _AUDIO),

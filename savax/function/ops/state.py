@@ -73,13 +73,13 @@ def _resource_gather_nd(
     ctx: NodeContext, resource: ResourceHandle, indices: Any, *, dtype: DType
 ) -> Any:
     params = jnp.asarray(ctx.read(resource))
-    index = _small_index(indices, params.shape)
+    index = small_index(indices, params.shape)
     return params.at[tuple(jnp.moveaxis(index, -1, 0))].get(mode="fill", fill_value=0)
 
 
 def gather_rows(params: Any, indices: Any, batch_dims: int) -> Any:
     """Returns slices of ``params`` along the axis after the batch axes; zeros out of range."""
-    index = _small_index(indices, params.shape)
+    index = small_index(indices, params.shape)
     # JAX counts negative positions from the end, TensorFlow doesn't have them.
     index = jnp.where(index < 0, np.int32(params.shape[batch_dims]), index)
     if batch_dims == 0:
@@ -93,7 +93,7 @@ def gather_rows(params: Any, indices: Any, batch_dims: int) -> Any:
     return params.at[(*grids, index)].get(mode="fill", fill_value=0)
 
 
-def _small_index(indices: Any, shape: tuple[int, ...]) -> Any:
+def small_index(indices: Any, shape: tuple[int, ...]) -> Any:
     """Returns indices as int32 where the array is small enough; out of range stays so."""
     indices = jnp.asarray(indices)
     limit = np.iinfo(np.int32).max
@@ -112,7 +112,7 @@ def _scatter(op: str) -> Any:
         dtype: DType,
     ) -> None:
         value = jnp.asarray(ctx.read(resource))
-        index = _small_index(indices, value.shape)
+        index = small_index(indices, value.shape)
         index = jnp.where(index < 0, np.int32(value.shape[0]), index)
         updates = jnp.broadcast_to(array_value(updates), index.shape + value.shape[1:])
         ctx.write(resource, getattr(value.at[index], op)(updates, mode="drop"))

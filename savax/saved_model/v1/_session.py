@@ -345,8 +345,15 @@ class Session:
         self.close()
 
 
+# How the names of ops that may assign Variables begin.
+_ASSIGNING_OPS = (
+    *("Assign", "ResourceApply", "ResourceCountUpTo", "ResourceScatter", "ResourceSparseApply"),
+    *("ResourceStridedSliceAssign", "StatefulPartitioned"),
+)
+
+
 def _may_assign(op: str) -> bool:
-    return op.startswith(("Assign", "ResourceApply", "ResourceScatter", "StatefulPartitioned"))
+    return op.startswith(_ASSIGNING_OPS)
 
 
 def _own(arrays: Iterable[Any], is_kept: bool) -> list[Any]:

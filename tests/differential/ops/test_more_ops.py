@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
@@ -232,45 +231,3 @@ def test_optional_values_agree() -> None:
         return (*some.get_value(), some.has_value(), none.has_value())
 
     check_function(tf.function(either), np.array([1.0, 2.0], np.float32))
-
-
-STEPS: dict[str, tuple[int, dict[str, float]]] = {
-    "GradientDescent": (0, {"alpha": 0.1}),
-    "Momentum": (1, {"lr": 0.1, "momentum": 0.9}),
-    "KerasMomentum": (1, {"lr": 0.1, "momentum": 0.9}),
-    "Adam": (
-        2,
-        {"beta1_power": 0.9, "beta2_power": 0.99, "lr": 0.1, "beta1": 0.9, "beta2": 0.99}
-        | {"epsilon": 1e-3},
-    ),
-    "AdaMax": (2, {"beta1_power": 0.9, "lr": 0.1, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-3}),
-    "Adagrad": (1, {"lr": 0.1}),
-    "AdagradV2": (1, {"lr": 0.1, "epsilon": 1e-3}),
-    "Adadelta": (2, {"lr": 0.1, "rho": 0.9, "epsilon": 1e-3}),
-    "RMSProp": (2, {"lr": 0.1, "rho": 0.9, "momentum": 0.8, "epsilon": 1e-3}),
-    "CenteredRMSProp": (3, {"lr": 0.1, "rho": 0.9, "momentum": 0.8, "epsilon": 1e-3}),
-}
-
-
-@pytest.mark.parametrize("name", STEPS)
-def test_steps_of_optimizers_agree(name: str) -> None:
-    count, numbers = STEPS[name]
-    op = getattr(tf.raw_ops, f"ResourceApply{name}")
-    parameters = list(inspect.signature(op).parameters)
-    start = np.array([1.0, -2.0, 3.0], np.float32)
-    variables = [tf.Variable(start * 0.1 * i + 0.5, name=f"v{i}") for i in range(count + 1)]
-    handles = {n: v.handle for n, v in zip(parameters, variables, strict=False)}
-    nesterov = {"use_nesterov": True} if "use_nesterov" in parameters else {}
-
-    @tf.function
-    def step(grad: tf.Tensor) -> Any:
-        gradient = {"delta" if name == "GradientDescent" else "grad": grad}
-        op(**handles, **{k: tf.constant(x) for k, x in numbers.items()}, **gradient, **nesterov)
-        return [v.read_value() for v in variables]
-
-    concrete = step.get_concrete_function(tf.constant(start))
-    loaded = load_function(concrete)
-    for _ in range(2):
-        expected = concrete(tf.constant(start))
-        for a, b in zip(loaded.body.run([start]), expected, strict=True):
-            np.testing.assert_allclose(np.asarray(a), b.numpy(), rtol=1e-5, atol=1e-6)

@@ -69,6 +69,46 @@ def test_training_goes_on_where_tensorflow_stopped(optimizer, resources, tmp_pat
         np.testing.assert_allclose(got, first, rtol=1e-4)
 
 
+EMBEDDING_OPTIMIZERS = {
+    "momentum": lambda: tf1.train.MomentumOptimizer(0.1, 0.9),
+    "ftrl": lambda: tf1.train.FtrlOptimizer(0.1, l1_regularization_strength=0.01),
+    "proximal": lambda: tf1.train.ProximalAdagradOptimizer(0.1),
+}
+
+
+@pytest.mark.parametrize("optimizer", EMBEDDING_OPTIMIZERS)
+def test_rows_of_reference_variables_are_trained(optimizer, tmp_path) -> None:
+    builder = tf1.saved_model.Builder(str(tmp_path / "model"))
+    with tf1.Session(graph=tf.Graph()) as session:
+        words = tf1.placeholder(tf.int32, [None], name="words")
+        table = tf1.get_variable(
+            "table", initializer=np.ones((5, 2), np.float32), use_resource=False
+        )
+        counter = tf1.get_variable("counter", initializer=np.int64(0), use_resource=False)
+        loss = tf.reduce_sum(tf.gather(table, words) ** 2, name="loss")
+        train = EMBEDDING_OPTIMIZERS[optimizer]().minimize(loss, name="train", var_list=[table])
+        counted = tf.identity(tf1.count_up_to(counter, 9), name="counted")
+        with tf.control_dependencies([train]):
+            added = tf1.scatter_nd_add(table, [[1, 0]], [0.25])
+        with tf.control_dependencies([added]):
+            written = table[0:1, 1:2].assign([[7.0]])
+        tf.identity(written, name="written")
+        session.run(tf1.global_variables_initializer())
+        builder.add_meta_graph_and_variables(session, ["train"])
+        builder.save()
+        ops = {node.op for node in session.graph.as_graph_def().node}
+        assert ops >= {"CountUpTo", "ScatterNdAdd", "StridedSliceAssign"}
+        assert any(op.startswith("SparseApply") for op in ops)
+        feeds = {words: [3, 1, 3]}
+        wanted = [session.run([loss, counted, written, train], feeds)[:3] for _ in range(2)]
+    with v1.Session(graph=v1.Graph()) as session:
+        v1.saved_model.load(session, ["train"], tmp_path / "model")
+        fetches = ["loss:0", "counted:0", "written:0", "train"]
+        for row in wanted:
+            for a, b in zip(session.run(fetches, {"words:0": [3, 1, 3]}), row, strict=False):
+                np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 def queue(x):
     waiting = tf1.FIFOQueue(3, ["float32"], shapes=[[]])
     with tf.control_dependencies([waiting.enqueue(x)]):
