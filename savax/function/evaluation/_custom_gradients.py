@@ -1,8 +1,9 @@
-"""Nodes whose gradient is a function of the model, as ``jax.custom_vjp``.
+"""Nodes whose gradient is a function of the model, as ``jax.custom_jvp``.
 
 A node computes what it computes. Behind it, its results pass through a function of its inputs, its
 results and what the gradient needs, which returns the results and has the model's gradient: the
-derivative of the node itself is cut off.
+derivative of the node itself is cut off. See ``_linear_maps`` for how one gradient function serves
+reverse and forward mode.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from savax.errors import (
     TracingError,
     UnsupportedError,
 )
+from savax.function.evaluation._linear_maps import push_tangents
 from savax.function.evaluation._plan_values import (
     NeedsValue,
     PartialVector,
@@ -40,6 +42,7 @@ from savax.trackable import Asset, Constant, Variable, host_array
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from savax.function.evaluation._linear_maps import Pull
     from savax.function.evaluation._plan import Plan, PlanLibrary
     from savax.function.evaluation._plan_nodes import PlanNode
 
@@ -93,26 +96,43 @@ def with_custom_gradient(
     backward = _Backward(where, gradient.registered, library, run)
     forward = _Forward([lax.stop_gradient(results[i]) for i in wrapped], captured, states)
 
-    def values_of(given: list[Value], values: list[Value], residuals: list[Value]) -> list[Value]:
-        return values
-
-    def keep(given: list[Value], values: list[Value], residuals: list[Value]) -> Any:
-        return values, residuals
-
     shapes = [_spec(value) if _is_array(value) else value for value in results]
     targets = [(i, _spec(inputs[i])) for i in moving]
 
-    def pull(residuals: list[Value], cotangents: list[Value]) -> Any:
+    def pull(residuals: list[Value], cotangents: list[Value]) -> list[Value]:
         full: list[Value] = list(shapes)
         for i, cotangent in zip(wrapped, cotangents, strict=True):
             full[i] = cotangent
-        gradients = backward(full, *forward.unpacked(residuals), targets)
-        return gradients, [None] * len(wrapped), [None] * len(residuals)
+        return backward(full, *forward.unpacked(residuals), targets)
 
-    attached = jax.custom_vjp(values_of)
-    attached.defvjp(keep, pull)
-    values = attached([inputs[i] for i in moving], forward.values, forward.traced)
+    specs = [_spec(results[i]) for i in wrapped]
+    given = [inputs[i] for i in moving]
+    values = _with_derivative(pull, where, specs, given, forward.values, forward.traced)
     return _replaced(results, wrapped, values)
+
+
+def _with_derivative(
+    pull: Pull,
+    where: str,
+    specs: Sequence[jax.ShapeDtypeStruct],
+    given: list[Value],
+    values: list[Value],
+    residuals: list[Value],
+) -> list[Value]:
+    """Returns values as they are, with the derivative by what is given that ``pull`` transposes."""
+
+    def values_of(given: list[Value], values: list[Value], residuals: list[Value]) -> list[Value]:
+        return values
+
+    attached = jax.custom_jvp(values_of)
+
+    @attached.defjvp
+    def push(primals: Any, tangents: Any) -> Any:
+        # The values keep their own derivative, which is part of the second one.
+        pushed = push_tangents(pull, where, primals[2], tangents[0], specs)
+        return attached(*primals), pushed
+
+    return list(attached(given, values, residuals))
 
 
 class _Forward:
@@ -171,7 +191,7 @@ class _Backward:
         values: Mapping[ResourceHandle, Value],
         targets: Sequence[tuple[int, jax.ShapeDtypeStruct]],
     ) -> list[Value]:
-        """Returns the gradients of some inputs; None stands for zeros.
+        """Returns the gradients of some inputs.
 
         Args:
           cotangents: for each result its gradient in JAX's sense, or its shape if that is zero.
@@ -262,7 +282,7 @@ class _Backward:
         """Returns the gradient of one input in JAX's sense."""
         found = gradients[position] if position < len(gradients) else None
         if found is None:
-            return None
+            return jnp.zeros(target.shape, target.dtype)
         if isinstance(found, tuple):
             values, indices = map(jnp.asarray, found)
             zeros = jnp.zeros(target.shape, values.dtype)

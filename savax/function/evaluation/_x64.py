@@ -5,7 +5,8 @@
 ``jax.grad``: JAX lowers and transposes after the context has ended. ``x64_call`` binds a primitive
 whose every rule enters the context again.
 
-This file alone uses JAX's interpreter interfaces, which may change between versions.
+This file and `_linear_maps` alone use JAX's interpreter interfaces, which may change between
+versions.
 """
 
 from __future__ import annotations

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from savax.function.evaluation._branches import run_branches
+from savax.function.evaluation._linear_maps import pushed
 from savax.function.evaluation._plan_values import static_value
 from savax.function.evaluation._while_loops import run_while
 from savax.function.ops._registry import evaluates, lowers
@@ -69,4 +72,11 @@ def _truth(cond: Any) -> Any:
 # A function that was evaluated in 64 bits while such a type was switched off; graphs have them.
 @lowers("x64_scope")
 def _x64_scope(g: GraphBuilder, *operands: Any, jaxpr: Any) -> list[Any]:
+    return g.inline(jaxpr, (), operands, g.is_read)
+
+
+# Tangents by the custom gradient of a loaded function.
+@lowers("push_tangents")
+def _push_tangents(g: GraphBuilder, *operands: Any, linear: Any, operand_types: Any) -> list[Any]:
+    jaxpr = jax.make_jaxpr(functools.partial(pushed, linear=linear))(*operand_types)
     return g.inline(jaxpr, (), operands, g.is_read)
