@@ -37,6 +37,10 @@ _QUANTIZED = (
 _DEBUG = "it reports to TensorFlow's debugger"
 _SOBOL = "it needs TensorFlow's table of direction numbers; draw with scipy.stats.qmc instead"
 _AUDIO = "savax has no codec for sound; decode it outside of the model"
+_ORDERING = (
+    "the order that it finds is one of many, and comes from a library inside TensorFlow; keep the "
+    "permutation as a constant of the model"
+)
 _SESSION_VARIABLE = (
     "it acts on a reference variable of a version 1 graph; in such graphs savax turns reference "
     "variables into resources, elsewhere they don't occur"
@@ -100,6 +104,7 @@ OP_REASONS: dict[str, str] = {
     "TensorArrayGradWithShape": _OLD_GRADIENT_ARRAY,
     **dict.fromkeys(("DecodeWav", "EncodeWav"), _AUDIO),
     "SobolSample": _SOBOL,
+    "SparseMatrixOrderingAMD": _ORDERING,
     "SampleDistortedBoundingBox": _POOL,
     "SampleDistortedBoundingBoxV2": _POOL,
 }

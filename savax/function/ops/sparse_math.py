@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     _Array = np.ndarray[Any, Any]
 
 
-def _merged(a_indices: _Array, b_indices: _Array) -> tuple[_Array, _Array, _Array]:
+def merged(a_indices: _Array, b_indices: _Array) -> tuple[_Array, _Array, _Array]:
     """Returns the indices that occur in either, in order, and where those of each are."""
     whole = np.concatenate([a_indices, b_indices])
     union, place = np.unique(whole, axis=0, return_inverse=True)
@@ -42,7 +42,7 @@ def _sparse_add(
     b_shape: Any,
     thresh: Any,
 ) -> tuple[Any, Any, Any]:
-    union, at_a, at_b = _merged(a_indices, b_indices)
+    union, at_a, at_b = merged(a_indices, b_indices)
     least = static_value(thresh)
     if least is not None and least <= 0:
         total = _placed(a_values, at_a, len(union)) + _placed(b_values, at_b, len(union))
@@ -77,7 +77,7 @@ def _sparse_add_grad(
 def _sparse_sparse_maximum(
     a_indices: Any, a_values: Any, a_shape: Any, b_indices: Any, b_values: Any, b_shape: Any
 ) -> tuple[Any, Any]:
-    union, at_a, at_b = _merged(a_indices, b_indices)
+    union, at_a, at_b = merged(a_indices, b_indices)
     placed = _placed(a_values, at_a, len(union)), _placed(b_values, at_b, len(union))
     return union, jnp.maximum(*placed)
 
@@ -86,7 +86,7 @@ def _sparse_sparse_maximum(
 def _sparse_sparse_minimum(
     a_indices: Any, a_values: Any, a_shape: Any, b_indices: Any, b_values: Any, b_shape: Any
 ) -> tuple[Any, Any]:
-    union, at_a, at_b = _merged(a_indices, b_indices)
+    union, at_a, at_b = merged(a_indices, b_indices)
     placed = _placed(a_values, at_a, len(union)), _placed(b_values, at_b, len(union))
     return union, jnp.minimum(*placed)
 
