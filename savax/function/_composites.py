@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from savax.errors import InvalidArgumentError, NotEncodableError
+from savax.function.evaluation._x64 import x64_enabled
 from savax.protos import TypeSpecValue
 from savax.types import DTypeLike, TensorShape, TensorSpec, as_dtype, as_shape
 
@@ -352,20 +353,43 @@ _SPECS_OF: dict[type, Callable[[Any], Any]] = {
 }
 
 
-def with_wide_parts(specs: Sequence[TensorSpec], treedef: Any) -> tuple[TensorSpec, ...]:
-    """Returns the specs of results, where indices of SparseTensors are int64 as in TensorFlow.
+def with_wide_parts(
+    specs: Sequence[TensorSpec], treedef: Any, arguments: Any
+) -> tuple[TensorSpec, ...]:
+    """Returns the specs of results, where indices and row splits are int64 as in TensorFlow.
 
-    They are int32 in a trace while JAX has no 64-bit types.
+    They are int32 in a trace while JAX has no 64-bit types. In TensorFlow, row splits and indices
+    of slices may be int32 too: those of results are int64 if those of the arguments are, and row
+    splits also if no argument has any.
+
+    Args:
+      specs: of the results in flattened order.
+      treedef: structure of the results.
+      arguments: structure of the arguments, with their specs.
     """
-    tree = jax.tree.unflatten(treedef, specs)
-    return tuple(jax.tree.leaves(jax.tree.map(_with_wide_indices, tree, is_leaf=is_composite)))
+    given = jax.tree.leaves(arguments, is_leaf=is_composite)
+    ragged = [x for x in given if isinstance(x, RaggedTensor)]
+    slices = [x for x in given if isinstance(x, IndexedSlices)]
+    narrow = not x64_enabled()
+    wide_splits = narrow and all(_is_wide(s) for x in ragged for s in x.nested_row_splits)
+    wide_slices = narrow and bool(slices) and all(_is_wide(x.indices) for x in slices)
 
-
-def _with_wide_indices(value: Any) -> Any:
-    if not isinstance(value, SparseTensor):
+    def widened(value: Any) -> Any:
+        if isinstance(value, SparseTensor):
+            return SparseTensor(_wide(value.indices), value.values, _wide(value.dense_shape))
+        if isinstance(value, RaggedTensor) and wide_splits:
+            return RaggedTensor(value.flat_values, [_wide(s) for s in value.nested_row_splits])
+        if isinstance(value, IndexedSlices) and wide_slices:
+            return IndexedSlices(value.values, _wide(value.indices), value.dense_shape)
         return value
-    return SparseTensor(_widened(value.indices), value.values, _widened(value.dense_shape))
+
+    tree = jax.tree.unflatten(treedef, specs)
+    return tuple(jax.tree.leaves(jax.tree.map(widened, tree, is_leaf=is_composite)))
 
 
-def _widened(spec: TensorSpec) -> TensorSpec:
-    return TensorSpec(spec.dims, "int64", spec.name) if spec.dtype.name == "int32" else spec
+def _is_wide(part: Any) -> bool:
+    return isinstance(part, TensorSpec) and part.dtype == "int64"
+
+
+def _wide(spec: TensorSpec) -> TensorSpec:
+    return TensorSpec(spec.dims, "int64", spec.name) if spec.dtype == "int32" else spec

@@ -15,6 +15,7 @@ from savax.errors import VariableWriteError
 from savax.function._arrays import current_value, is_tracer, narrowed, settled_value
 from savax.function._hosted_execution import hosted_body, runs_on_host
 from savax.function.evaluation._segments import Segment
+from savax.function.evaluation._x64 import as_int64
 from savax.function.lowering._body_lowering import lower_body
 from savax.function.lowering._function_library import FunctionLibrary
 from savax.function.stablehlo._options import OPS
@@ -42,15 +43,27 @@ class _Program:
 
     Args:
       body: the trace.
+      out_specs: of the results; their dtypes may be wider than those of the trace.
       fixed: values that its captures have once and for all, or None.
     """
 
-    def __init__(self, body: TracedBody, fixed: Sequence[Any] | None = None) -> None:
+    def __init__(
+        self,
+        body: TracedBody,
+        out_specs: Sequence[TensorSpec],
+        fixed: Sequence[Any] | None = None,
+    ) -> None:
         self._captures = body.captures
         self._written = body.written
         self._num_outputs = len(body.out_specs)
         self._names = body.arg_names
         self._dtypes = tuple(aval.dtype for aval in body.jaxpr.in_avals)[len(body.captures) :]
+        # Only indices of composites have other dtypes than the trace.
+        self._wide = [
+            i
+            for i, (aval, spec) in enumerate(zip(body.jaxpr.out_avals, out_specs, strict=False))
+            if aval.dtype == "int32" and spec.dtype == "int64"
+        ]
         self._reads_stored = not any(_may_be_narrowed(c) for c in body.captures)
         run: Callable[..., Sequence[Any]] = jax.extend.core.jaxpr_as_fun(body.jaxpr)
         if fixed is not None:
@@ -63,6 +76,15 @@ class _Program:
             value if value.dtype is dtype else narrowed(value, f"Argument {name!r}")
             for value, dtype, name in zip(arguments, self._dtypes, self._names, strict=True)
         ]
+        outputs = self._outputs(arguments)
+        if not self._wide:
+            return outputs
+        widened = list(outputs)
+        for i in self._wide:
+            widened[i] = as_int64(widened[i])
+        return widened
+
+    def _outputs(self, arguments: Sequence[Any]) -> Sequence[Any]:
         if not self._written:
             return self._jitted(*self._captured_values(), *arguments)
         # Reading, computing and assigning are one step for other threads.
@@ -136,10 +158,12 @@ class TracedExecution:
         if self._is_hosted:
             return
         if isinstance(self.traced, TracedBody) and self.traced.is_static:
-            self._only = _Program(self.traced)
+            self._only = _Program(self.traced, self.traced.out_specs)
 
     def set_result_specs(self, specs: tuple[TensorSpec, ...]) -> None:
-        """Makes wider dtypes than the trace has those of the results in a saved function."""
+        """Gives results wider dtypes than the trace has: in calls, and in a saved function."""
+        if self._only is not None and isinstance(self.traced, TracedBody):
+            self._only = _Program(self.traced, specs)
         self.traced = dataclasses.replace(self.traced, out_specs=specs)
 
     @property
@@ -160,7 +184,7 @@ class TracedExecution:
                 program = self._programs.get(shapes)
                 if program is None:
                     body = concrete_trace(self._function, shapes, self.traced)
-                    program = _Program(body, self._fixed_values(body))
+                    program = _Program(body, self.traced.out_specs, self._fixed_values(body))
                     self._programs[shapes] = program
         return program(flat_arguments)
 
@@ -180,7 +204,8 @@ class TracedExecution:
         other._fixed = {id(capture): settled_value(capture) for capture in captures}
         other._programs, other._lock = {}, threading.RLock()
         if self._only is not None and isinstance(self.traced, TracedBody):
-            other._only = _Program(self.traced, other._fixed_values(self.traced))
+            fixed = other._fixed_values(self.traced)
+            other._only = _Program(self.traced, self.traced.out_specs, fixed)
         return other
 
     def _fixed_values(self, body: TracedBody) -> list[Any] | None:

@@ -343,8 +343,9 @@ def _traced(
             )
         ]
     )
-    execution.set_result_specs(with_wide_parts(execution.traced.out_specs, execution.out_tree))
-    outputs = result_specs(execution.traced.out_specs, execution.out_tree)
+    results = with_wide_parts(execution.traced.out_specs, execution.out_tree, signature)
+    execution.set_result_specs(results)
+    outputs = result_specs(results, execution.out_tree)
     return execution, ConcreteFunction(execution, spec, signature, outputs, names)
 
 

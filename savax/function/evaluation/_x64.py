@@ -53,6 +53,14 @@ def concrete_64(value: Any) -> Any:
         return jax.numpy.asarray(value)
 
 
+def as_int64(value: Any) -> Any:
+    """Returns an array of integers as one of int64; a traced one as it is."""
+    if isinstance(value, jax.core.Tracer):
+        return value
+    with take_current_trace(), jax.enable_x64(True):
+        return value.astype(np.int64)
+
+
 def trace_x64(fn: Callable[..., Any], *args: Any) -> tuple[ClosedJaxpr, Any]:
     """Returns the jaxpr of a function with 64-bit types on, and the structure of its results."""
     specs = jax.tree.map(_spec, args)

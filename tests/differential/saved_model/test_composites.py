@@ -199,6 +199,66 @@ def test_own_functions_are_loaded_again(own):
             np.testing.assert_array_equal(a, b)
 
 
+class _Parts(savax.Module):
+    """Functions whose results have indices and row splits that they compute."""
+
+    @savax.function(input_signature=[savax.SparseTensorSpec([None, 4])])
+    def sparse(self, x):
+        return savax.SparseTensor(x.indices[::-1], x.values, x.dense_shape)
+
+    @savax.function(input_signature=[savax.RaggedTensorSpec([None, None])])
+    def ragged(self, x):
+        return savax.RaggedTensor(x.flat_values, [x.nested_row_splits[0] + 0])
+
+    @savax.function(
+        input_signature=[savax.RaggedTensorSpec([None, None], row_splits_dtype="int32")]
+    )
+    def narrow_ragged(self, x):
+        return savax.RaggedTensor(x.flat_values, [x.nested_row_splits[0] + 0])
+
+    @savax.function(input_signature=[savax.IndexedSlicesSpec([None, 3])])
+    def slices(self, x):
+        return savax.IndexedSlices(x.values, x.indices + 1)
+
+    @savax.function(input_signature=[savax.IndexedSlicesSpec([None, 3], indices_dtype="int32")])
+    def narrow_slices(self, x):
+        return savax.IndexedSlices(x.values, x.indices + 1)
+
+    @savax.function(input_signature=[])
+    def constant(self):
+        return savax.RaggedTensor(jnp.arange(3.0), [jnp.array([0, 1, 3])])
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["32 bits", "64 bits"])
+def test_parts_of_results_have_tensorflows_types(tmp_path, wide):
+    narrow_splits = [OWN_SPLITS[0].astype(np.int32)]
+    with jax.enable_x64(wide):
+        model = _Parts()
+        found = {
+            "sparse": model.sparse(savax.SparseTensor(*SPARSE)).indices,
+            "ragged": model.ragged(savax.RaggedTensor(OWN_VALUES, OWN_SPLITS)).nested_row_splits[0],
+            "narrow_ragged": model.narrow_ragged(
+                savax.RaggedTensor(OWN_VALUES, narrow_splits)
+            ).nested_row_splits[0],
+            "slices": model.slices(savax.IndexedSlices(*SLICES)).indices,
+            "narrow_slices": model.narrow_slices(
+                savax.IndexedSlices(SLICES[0], SLICES[1].astype(np.int32))
+            ).indices,
+            "constant": model.constant().nested_row_splits[0],
+        }
+        frozen = savax.freeze(model.constant)()
+        save(model, tmp_path / "model")
+    np.testing.assert_array_equal(found["sparse"], INDICES[::-1])
+    assert frozen.nested_row_splits[0].dtype == np.int64
+    again = tf.saved_model.load(str(tmp_path / "model"))
+    for name, part in found.items():
+        assert (name, part.dtype) == (name, "int32" if name.startswith("narrow") else "int64")
+        spec = getattr(again, name).concrete_functions[0].structured_outputs
+        parts = spec._component_specs
+        dtypes = {s.dtype for s in tf.nest.flatten(parts) if s.dtype.is_integer}
+        assert (name, dtypes) == (name, {tf.as_dtype(part.dtype)})
+
+
 def test_parts_that_are_no_tensors_arent_saved(tmp_path):
     model = savax.Module()
     model.f = savax.function(lambda x: x.values * 2)
