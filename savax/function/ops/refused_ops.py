@@ -36,10 +36,13 @@ _QUANTIZED = (
 )
 _DEBUG = "it reports to TensorFlow's debugger"
 _SOBOL = "it needs TensorFlow's table of direction numbers; draw with scipy.stats.qmc instead"
-_AUDIO = "savax has no codec for sound; decode it outside of the model"
 _ORDERING = (
     "the order that it finds is one of many, and comes from a library inside TensorFlow; keep the "
     "permutation as a constant of the model"
+)
+_LEARNED = (
+    "it draws by counts that it collects while it trains, and keeps in memory only; "
+    "FixedUnigramCandidateSampler draws by known ones"
 )
 _SESSION_VARIABLE = (
     "it acts on a reference variable of a version 1 graph; in such graphs savax turns reference "
@@ -102,7 +105,8 @@ OP_REASONS: dict[str, str] = {
         _TENSORS_MAP,
     ),
     "TensorArrayGradWithShape": _OLD_GRADIENT_ARRAY,
-    **dict.fromkeys(("DecodeWav", "EncodeWav"), _AUDIO),
+    "LearnedUnigramCandidateSampler": _LEARNED,
+    "ThreadUnsafeUnigramCandidateSampler": _LEARNED,
     "SobolSample": _SOBOL,
     "SparseMatrixOrderingAMD": _ORDERING,
     "SampleDistortedBoundingBox": _POOL,

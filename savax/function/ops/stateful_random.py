@@ -49,7 +49,7 @@ def _moved(counter: Any, blocks: int) -> tuple[Any, ...]:
     return (first, *advanced(tuple(rest), jnp.asarray(high)))
 
 
-def _taken(ctx: NodeContext, blocks: int) -> State:
+def taken(ctx: NodeContext, blocks: int) -> State:
     """Returns the state of a node, and moves it ahead."""
     words = jnp.asarray(ctx.random_words())
     key, counter = (words[0], words[1]), tuple(words[2 + i] for i in range(4))
@@ -66,23 +66,23 @@ _SEEDS = ("seed", "seed2")
 
 @evaluates("RandomUniform", static=("shape",), with_context=True, ignores=_SEEDS, draws=True)
 def _random_uniform(ctx: NodeContext, shape: Any, *, dtype: DType) -> Any:
-    return uniform_samples(_taken(ctx, _size(shape) * _RESERVED), shape, dtype)
+    return uniform_samples(taken(ctx, _size(shape) * _RESERVED), shape, dtype)
 
 
 @evaluates("RandomUniformInt", static=("shape",), with_context=True, ignores=_SEEDS, draws=True)
 def _random_uniform_int(ctx: NodeContext, shape: Any, minval: Any, maxval: Any) -> Any:
-    state = _taken(ctx, _size(shape) * _RESERVED)
+    state = taken(ctx, _size(shape) * _RESERVED)
     return bounded_integers(state, shape, minval, maxval)
 
 
 @evaluates("RandomStandardNormal", static=("shape",), with_context=True, ignores=_SEEDS, draws=True)
 def _random_standard_normal(ctx: NodeContext, shape: Any, *, dtype: DType) -> Any:
-    return normal_samples(_taken(ctx, _size(shape) * _RESERVED), shape, dtype)
+    return normal_samples(taken(ctx, _size(shape) * _RESERVED), shape, dtype)
 
 
 @evaluates("TruncatedNormal", static=("shape",), with_context=True, ignores=_SEEDS, draws=True)
 def _truncated_normal(ctx: NodeContext, shape: Any, *, dtype: DType) -> Any:
-    return truncated_normal(_taken(ctx, _size(shape) * _RESERVED), shape, dtype)
+    return truncated_normal(taken(ctx, _size(shape) * _RESERVED), shape, dtype)
 
 
 @evaluates("RandomShuffle", with_context=True, ignores=_SEEDS, draws=True)
@@ -90,7 +90,7 @@ def _random_shuffle(ctx: NodeContext, value: Any) -> Any:
     rows = value.shape[0] if value.shape else 0
     if rows <= 1 or not np.prod(value.shape):
         return value
-    return shuffled(_taken(ctx, (rows - 1 + 3) // 4), value)
+    return shuffled(taken(ctx, (rows - 1 + 3) // 4), value)
 
 
 @evaluates(
@@ -103,7 +103,7 @@ def _random_shuffle(ctx: NodeContext, value: Any) -> Any:
 )
 def _multinomial(ctx: NodeContext, logits: Any, num_samples: Any, *, output_dtype: DType) -> Any:
     reserved = logits.shape[0] * -(-int(num_samples) // 4) * 4 * 2
-    state = _taken(ctx, reserved * _RESERVED)
+    state = taken(ctx, reserved * _RESERVED)
     return multinomial(state, logits, num_samples, output_dtype)
 
 
@@ -117,7 +117,7 @@ def _multinomial(ctx: NodeContext, logits: Any, num_samples: Any, *, output_dtyp
 )
 def _random_gamma(ctx: NodeContext, shape: Any, alpha: Any) -> Any:
     whole = np.array([*sizes(shape), *alpha.shape], np.int64)
-    return gamma(_taken(ctx, _size(whole) * _RESERVED), whole, alpha)
+    return gamma(taken(ctx, _size(whole) * _RESERVED), whole, alpha)
 
 
 @evaluates(
@@ -130,7 +130,7 @@ def _random_gamma(ctx: NodeContext, shape: Any, alpha: Any) -> Any:
 )
 def _random_poisson_v2(ctx: NodeContext, shape: Any, rate: Any, *, dtype: DType) -> Any:
     whole = np.array([*sizes(shape), *rate.shape], np.int64)
-    return poisson(_taken(ctx, _size(whole) * _RESERVED), whole, rate, dtype)
+    return poisson(taken(ctx, _size(whole) * _RESERVED), whole, rate, dtype)
 
 
 @evaluates(
@@ -143,13 +143,13 @@ def _random_poisson_v2(ctx: NodeContext, shape: Any, rate: Any, *, dtype: DType)
 )
 def _random_poisson(ctx: NodeContext, shape: Any, rate: Any) -> Any:
     whole = np.array([*sizes(shape), *rate.shape], np.int64)
-    state = _taken(ctx, _size(whole) * _RESERVED)
+    state = taken(ctx, _size(whole) * _RESERVED)
     return poisson(state, whole, rate, as_dtype(rate.dtype))
 
 
 @evaluates("NonDeterministicInts", static=("shape",), with_context=True, draws=True)
 def _non_deterministic_ints(ctx: NodeContext, shape: Any, *, dtype: DType) -> Any:
-    return full_integers(_taken(ctx, _size(shape) * _RESERVED), shape, dtype)
+    return full_integers(taken(ctx, _size(shape) * _RESERVED), shape, dtype)
 
 
 # Generators. The state of one is [counter, counter, key], with the algorithm in front for the
