@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 Origin: TypeAlias = "int | str | None"
 
 IDENTITY_OPS = frozenset({"Identity", "IdentityN", "StopGradient", "PreventGradient"})
-CALL_OPS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+CALL_OPS = frozenset({"BatchFunction", "PartitionedCall", "StatefulPartitionedCall"})
 IF_OPS = frozenset({"If", "StatelessIf"})
+FOR_OPS = frozenset({"For"})
 WHILE_OPS = frozenset({"While", "StatelessWhile"})
 CASE_OPS = frozenset({"Case", "StatelessCase"})
 HANDLE_OPS = frozenset({"VarHandleOp"})
 
-# Ops on lists of tensors, which are no values of resources either.
-_LISTS = ("TensorArray", "Stack")
+# Ops on objects that aren't values of resources: lists of tensors, and mutexes.
+_OBJECTS = ("TensorArray", "Stack", "Mutex")
 
 # Ops that take a resource and leave it as it is. Tables are objects of their own, whose contents
 # aren't values that a loop could carry.
@@ -37,6 +38,7 @@ READERS = frozenset(
     {
         "DisableCopyOnRead",
         "ReadVariableOp",
+        "ReadVariableXlaSplitND",
         "ResourceGather",
         "ResourceGatherNd",
         "VarIsInitializedOp",
@@ -118,7 +120,10 @@ def _bodies(node: PlanNode, callees: Mapping[str, Plan]) -> list[Plan]:
 
 def _call_inputs(node: PlanNode, inputs: Sequence[Origin]) -> Sequence[Origin]:
     """Returns the origins of what a control flow node hands to its functions."""
-    return inputs[1:] if node.op in IF_OPS or node.op in CASE_OPS else inputs
+    if node.op in FOR_OPS:
+        return inputs[2:]  # the body takes the index in the place of the step
+    is_led = node.op in IF_OPS or node.op in CASE_OPS or node.op == "RemoteCall"
+    return inputs[1:] if is_led else inputs
 
 
 def _accesses(
@@ -137,7 +142,7 @@ def _accesses(
     if node.random_state is not None:
         own: frozenset[int | str] = frozenset({node.random_state})
         return own, own
-    if not node.is_stateful or node.op in HANDLE_OPS or node.op.startswith(_LISTS):
+    if not node.is_stateful or node.op in HANDLE_OPS or node.op.startswith(_OBJECTS):
         return frozenset(), frozenset()
     handles = [o for o, d in zip(inputs, node.input_dtypes, strict=True) if d.name == "resource"]
     resources = _outer(range(len(handles)), handles, all_resources)

@@ -165,6 +165,21 @@ class PlanLibrary:
         with self._lock:
             return self._build(name)
 
+    def plan_of(self, function: FunctionDef) -> Plan:
+        """Returns the plan of a function that isn't one of the model's, but may call these.
+
+        Args:
+          function: its name is no legal name of a function; the same name is the same function.
+        """
+        name = function.signature.name
+        with self._lock:
+            if name not in self._plans:
+                body = order_nodes(function, self.functions, self.gradients)
+                for callee in body.callees:
+                    self._build(callee)
+                self._plans[name] = self._finish(body)
+            return self._plans[name]
+
     def runnable_plan(self, name: str) -> Plan:
         """Returns the plan of a function all of whose ops can be evaluated.
 

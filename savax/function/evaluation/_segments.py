@@ -23,6 +23,7 @@ from savax.function.evaluation._carry import can_be_array, handles_of, is_known
 from savax.function.evaluation._effects import (
     CALL_OPS,
     CASE_OPS,
+    FOR_OPS,
     IDENTITY_OPS,
     IF_OPS,
     WHILE_OPS,
@@ -44,9 +45,11 @@ _MAX_PROGRAMS = 128
 # Ops on resources and variants that are values of a plan rather than objects of the host.
 _DEVICE_PREFIXES = (
     *("Assign", "Resource", "TensorArray", "TensorList", "EmptyTensorList"),
-    *("Var", "ReadVariable"),
+    *("Var", "ReadVariable", "Mutex", "ConsumeMutexLock"),
 )
-_STRUCTURAL = IDENTITY_OPS | CALL_OPS | IF_OPS | CASE_OPS | WHILE_OPS | {"DisableCopyOnRead"}
+_STRUCTURAL = (
+    IDENTITY_OPS | CALL_OPS | IF_OPS | CASE_OPS | WHILE_OPS | FOR_OPS | {"DisableCopyOnRead"}
+)
 
 
 class Segment(NamedTuple):

@@ -14,6 +14,7 @@ from savax.function._op_schemas import (
     schema_of,
 )
 from savax.function.graph._functional import FunctionalGraph, has_control_flow
+from savax.function.graph._old_arrays import with_new_arrays
 from savax.function.graph._ref_variables import as_resources
 from savax.function.graph._restore_calls import with_restores
 from savax.function.graph._tensor_names import canonical_tensor, split_tensor
@@ -87,7 +88,7 @@ class PrunableGraph:
     def of(cls, nodes: Sequence[NodeDef], functions: Mapping[str, FunctionDef]) -> PrunableGraph:
         """Returns a graph rewritten so that it can be evaluated."""
         written_out, outputs = with_restores(nodes, functions)
-        rewritten = as_resources(written_out)
+        rewritten = as_resources(with_new_arrays(written_out))
         by_name = {node.name: node for node in rewritten.nodes}
         values = rewritten.values | outputs
         if has_control_flow(by_name):

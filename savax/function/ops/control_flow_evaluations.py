@@ -59,6 +59,12 @@ def _while(
     return run_while(ctx, ctx.plan(cond), ctx.plan(body), input)
 
 
+@evaluates("ToBool")
+def _to_bool(input: Any) -> Any:
+    truth = _truth(input)
+    return truth.astype(np.bool_)
+
+
 def _truth(cond: Any) -> Any:
     """Returns 1 or 0 for what an If takes as its condition: any scalar, or whether it is empty."""
     known = static_value(cond)

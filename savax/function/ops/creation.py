@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jax import Array
 
     from savax.function.lowering._graph_builder import GraphBuilder, Symbol
-    from savax.types import DType
+    from savax.types import DType, Shape
 
 
 # Lowerings.
@@ -57,6 +57,12 @@ def _range(start: Any, limit: Any, delta: Any) -> Any:
         first, limit, step = (as_size(b.item()) for b in bounds)
         return jnp.arange(first, limit, step, dtype=dtype)
     return np.arange(*bounds).astype(dtype)
+
+
+@evaluates("FakeParam")
+def _fake_param(*, dtype: DType, shape: Shape) -> Any:
+    """Returns what stands for a result that a branch doesn't have; nothing reads it."""
+    return np.zeros([size or 0 for size in shape or ()], dtype.numpy_dtype)
 
 
 @evaluates("LinSpace", static=("num",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -54,9 +55,29 @@ def _snapshot(input: Any) -> Any:
     return input
 
 
+@evaluates("Copy", "CopyHost", ignores=("tensor_name", "debug_ops_spec"))
+def _copy(input: Any) -> Any:
+    return input
+
+
+@evaluates("DeepCopy")
+def _deep_copy(x: Any) -> Any:
+    return x
+
+
 @evaluates("NoOp", "ControlTrigger")
 def _no_op() -> None:
     return None
+
+
+@evaluates("Timestamp", on_host=True, needs_64_bit=True)
+def _timestamp() -> Any:
+    return np.array(time.time(), np.float64)
+
+
+@evaluates("Fact")
+def _fact() -> Any:
+    return np.array(b"0! == 1", object)
 
 
 @evaluates("EnsureShape")
@@ -67,7 +88,7 @@ def _ensure_shape(input: Any, *, shape: Shape) -> Any:
     return input
 
 
-@evaluates("Placeholder")
+@evaluates("Placeholder", "PlaceholderV2")
 def _placeholder(*, dtype: DType, shape: Shape) -> Any:
     raise InvalidArgumentError(
         f"A Placeholder of dtype {dtype.name} and shape {shape} has no value; feed one."

@@ -63,8 +63,8 @@ def _inverse_real_rule(count: int) -> Any:
 
 
 for _count, _suffix in ((1, ""), (2, "2D"), (3, "3D")):
-    evaluates(f"FFT{_suffix}")(_plain_rule(_count, False))
-    evaluates(f"IFFT{_suffix}")(_plain_rule(_count, True))
+    evaluates(f"FFT{_suffix}", f"BatchFFT{_suffix}")(_plain_rule(_count, False))
+    evaluates(f"IFFT{_suffix}", f"BatchIFFT{_suffix}")(_plain_rule(_count, True))
     evaluates(f"RFFT{_suffix}", static=("fft_length",))(_real_rule(_count))
     evaluates(f"IRFFT{_suffix}", static=("fft_length",))(_inverse_real_rule(_count))
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from savax.errors import InvalidArgumentError
+from savax.errors import InvalidArgumentError, ShapeMismatchError
 from savax.function.ops._operands import static_int
 from savax.function.ops._registry import evaluates, folds, lowers
 from savax.function.ops._sizes import all_known, is_known, lower_pad
@@ -123,6 +123,15 @@ def _concat_v2_static(values: tuple[Any, ...], axis: Any) -> Any:
 @evaluates("Concat", static=("concat_dim",))
 def _concat(concat_dim: Any, values: tuple[Any, ...]) -> Any:
     return jnp.concatenate(values, static_int(concat_dim))
+
+
+@evaluates("ParallelConcat", ignores=("shape",))
+def _parallel_concat(values: tuple[Any, ...]) -> Any:
+    if any(value.shape[:1] != (1,) for value in values):
+        raise ShapeMismatchError(
+            f"ParallelConcat takes one row each, found {[value.shape for value in values]}."
+        )
+    return jnp.concatenate(values, 0)
 
 
 @folds("Concat")

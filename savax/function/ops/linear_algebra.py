@@ -43,12 +43,12 @@ def _hermitian_jvp(primals: Any, tangents: Any) -> Any:
 # Decompositions.
 
 
-@evaluates("Cholesky")
+@evaluates("Cholesky", "BatchCholesky")
 def _cholesky(input: Any) -> Any:
     return lax.linalg.cholesky(_hermitian(jnp.asarray(input)), symmetrize_input=False)
 
 
-@evaluates("CholeskyGrad")
+@evaluates("CholeskyGrad", "BatchCholeskyGrad")
 def _cholesky_grad(l: Any, grad: Any) -> Any:  # noqa: E741 - the op's name for it
     factor = jnp.asarray(l)
     matrix = jnp.matmul(factor, _adjoint(factor))
@@ -61,7 +61,7 @@ def _qr(input: Any, *, full_matrices: bool) -> tuple[Any, Any]:
     return q, r
 
 
-@evaluates("Svd")
+@evaluates("Svd", "BatchSvd")
 def _svd(input: Any, *, compute_uv: bool, full_matrices: bool) -> tuple[Any, Any, Any]:
     x = jnp.asarray(input)
     if not compute_uv:
@@ -71,7 +71,7 @@ def _svd(input: Any, *, compute_uv: bool, full_matrices: bool) -> tuple[Any, Any
     return s.astype(x.dtype), u, _adjoint(v_adjoint)
 
 
-@evaluates("SelfAdjointEigV2")
+@evaluates("SelfAdjointEigV2", "BatchSelfAdjointEigV2")
 def _self_adjoint_eig_v2(input: Any, *, compute_v: bool) -> tuple[Any, Any]:
     x = _hermitian(jnp.asarray(input))
     if not compute_v:
@@ -81,7 +81,7 @@ def _self_adjoint_eig_v2(input: Any, *, compute_v: bool) -> tuple[Any, Any]:
     return values.astype(x.dtype), vectors
 
 
-@evaluates("SelfAdjointEig")
+@evaluates("SelfAdjointEig", "BatchSelfAdjointEig")
 def _self_adjoint_eig(input: Any) -> Any:
     """Returns the values as the first row, the vectors below."""
     values, vectors = _self_adjoint_eig_v2(input, compute_v=True)
@@ -120,13 +120,13 @@ def _lu(input: Any, *, output_idx_type: DType) -> tuple[Any, Any]:
 # Inverses and determinants.
 
 
-@evaluates("MatrixInverse")
+@evaluates("MatrixInverse", "BatchMatrixInverse")
 def _matrix_inverse(input: Any, *, adjoint: bool) -> Any:
     x = jnp.asarray(input)
     return jnp.linalg.inv(_adjoint(x) if adjoint else x)
 
 
-@evaluates("MatrixDeterminant")
+@evaluates("MatrixDeterminant", "BatchMatrixDeterminant")
 def _matrix_determinant(input: Any) -> Any:
     return jnp.linalg.det(jnp.asarray(input))
 
@@ -141,13 +141,13 @@ def _log_matrix_determinant(input: Any) -> tuple[Any, Any]:
 # Linear equations.
 
 
-@evaluates("MatrixSolve")
+@evaluates("MatrixSolve", "BatchMatrixSolve")
 def _matrix_solve(matrix: Any, rhs: Any, *, adjoint: bool) -> Any:
     matrix = jnp.asarray(matrix)
     return jnp.linalg.solve(_adjoint(matrix) if adjoint else matrix, jnp.asarray(rhs))
 
 
-@evaluates("MatrixTriangularSolve")
+@evaluates("MatrixTriangularSolve", "BatchMatrixTriangularSolve")
 def _matrix_triangular_solve(matrix: Any, rhs: Any, *, lower: bool, adjoint: bool) -> Any:
     matrix, rhs = jnp.asarray(matrix), jnp.asarray(rhs)
     lead = jnp.broadcast_shapes(matrix.shape[:-2], rhs.shape[:-2])
@@ -158,7 +158,7 @@ def _matrix_triangular_solve(matrix: Any, rhs: Any, *, lower: bool, adjoint: boo
     )
 
 
-@evaluates("MatrixSolveLs", static=("l2_regularizer",))
+@evaluates("MatrixSolveLs", "BatchMatrixSolveLs", static=("l2_regularizer",))
 def _matrix_solve_ls(matrix: Any, rhs: Any, l2_regularizer: Any, *, fast: bool) -> Any:
     matrix, rhs = jnp.asarray(matrix), jnp.asarray(rhs)
     if not fast:  # the solution of least norm; TensorFlow ignores the regularizer here

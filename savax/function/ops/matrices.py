@@ -31,7 +31,7 @@ def _one_hot(indices: Any, depth: Any, on_value: Any, off_value: Any, *, axis: i
     return jnp.where(hit, on_value, off_value)
 
 
-@evaluates("MatrixBandPart")
+@evaluates("MatrixBandPart", "BatchMatrixBandPart")
 def _matrix_band_part(input: Any, num_lower: Any, num_upper: Any) -> Any:
     rows, columns = input.shape[-2:]
     row = jnp.arange(rows, dtype=jnp.int32)[:, None]
@@ -78,7 +78,7 @@ def _matrix_diag_part_v3(input: Any, k: Any, padding_value: Any, *, align: str) 
     return result[..., 0, :] if low == high else result
 
 
-@evaluates("MatrixDiagPart")
+@evaluates("MatrixDiagPart", "BatchMatrixDiagPart")
 def _matrix_diag_part(input: Any) -> Any:
     return jnp.diagonal(input, axis1=-2, axis2=-1)
 
@@ -113,7 +113,7 @@ def _with_band(matrix: Any, diagonal: Any, low: int, high: int, align: str) -> A
     return matrix.at[..., row[valid], column[valid]].set(values, unique_indices=True)
 
 
-@evaluates("MatrixDiag")
+@evaluates("MatrixDiag", "BatchMatrixDiag")
 def _matrix_diag(diagonal: Any) -> Any:
     size = diagonal.shape[-1]
     base = jnp.zeros((*diagonal.shape, size), diagonal.dtype)
@@ -156,6 +156,6 @@ def _matrix_set_diag_v2(input: Any, diagonal: Any, k: Any) -> Any:
     return _with_band(jnp.asarray(input), diagonal, *_band(k), "LEFT_LEFT")
 
 
-@evaluates("MatrixSetDiag")
+@evaluates("MatrixSetDiag", "BatchMatrixSetDiag")
 def _matrix_set_diag(input: Any, diagonal: Any) -> Any:
     return _with_band(jnp.asarray(input), diagonal, 0, 0, "LEFT_LEFT")

@@ -48,7 +48,20 @@ _SESSION_VARIABLE = (
     "it acts on a reference variable of a version 1 graph; in such graphs savax turns reference "
     "variables into resources, elsewhere they don't occur"
 )
+_OLD_ARRAY = (
+    "in version 1 graphs savax turns it into the TensorArray of the third version; in functions it "
+    "doesn't occur"
+)
 _FRAMES = "in version 1 graphs savax turns it into While and If; in functions it doesn't occur"
+_REFERENCE_CHOICE = (
+    "it chooses between reference variables while the graph runs, so that none can be a resource"
+)
+_LIST_BATCH = (
+    "it works on a tensor whose elements are lists, which TensorFlow makes of loops it vectorizes; "
+    "save the loop itself"
+)
+_CRASH = "it ends the process"
+_MEMORY = "it asks where TensorFlow keeps a value in memory"
 _MAP = "it keeps a map of tensors in a variant, which TensorFlow itself never differentiates"
 
 # Reasons of single ops.
@@ -60,6 +73,7 @@ OP_REASONS: dict[str, str] = {
             *("FixedLengthRecordReaderV2", "IdentityReader", "IdentityReaderV2", "LMDBReader"),
             *("TFRecordReader", "TFRecordReaderV2", "TextLineReader", "TextLineReaderV2"),
             *("WholeFileReader", "WholeFileReaderV2", "FileSystemSetConfiguration"),
+            *("GenerateVocabRemapping", "ImmutableConst", "RecordInput"),
         ),
         _FILES,
     ),
@@ -67,6 +81,7 @@ OP_REASONS: dict[str, str] = {
         (
             *("MergeV2Checkpoints", "Restore", "RestoreSlice", "RestoreV2"),
             *("Save", "SaveSlices", "SaveV2", "ShardedFilename", "ShardedFilespec"),
+            "LoadAndRemapMatrix",
         ),
         _CHECKPOINT,
     ),
@@ -81,7 +96,7 @@ OP_REASONS: dict[str, str] = {
     **dict.fromkeys(
         (
             *("Assign", "AssignAdd", "AssignSub", "CountUpTo", "IsVariableInitialized"),
-            *("StridedSliceAssign", "Variable", "VariableV2"),
+            *("RefIdentity", "StridedSliceAssign", "Variable", "VariableV2"),
         ),
         _SESSION_VARIABLE,
     ),
@@ -93,7 +108,7 @@ OP_REASONS: dict[str, str] = {
         _FRAMES,
     ),
     **dict.fromkeys(
-        ("Stack", "StackPush", "StackPop"),
+        ("Stack", "StackClose", "StackPop", "StackPush"),
         _GRADIENT_STACK,
     ),
     **dict.fromkeys(("DestroyTemporaryVariable", "TemporaryVariable"), _TEMPORARY),
@@ -104,6 +119,23 @@ OP_REASONS: dict[str, str] = {
         ),
         _TENSORS_MAP,
     ),
+    **dict.fromkeys(
+        (
+            *("ComputeBatchSize", "CompressElement", "DatasetCardinality", "DatasetFingerprint"),
+            *("DatasetFromGraph", "DatasetToSingleElement", "DatasetToTFRecord"),
+            *("DistributedSave", "GetElementAtIndex", "GetOptions", "SnapshotDatasetReader"),
+            *("SnapshotNestedDatasetReader", "StatsAggregatorHandle", "StatsAggregatorHandleV2"),
+            *("ThreadPoolHandle", "UncompressElement", "UnwrapDatasetVariant", "WindowOp"),
+            "WrapDatasetVariant",
+        ),
+        _DATASET,
+    ),
+    **dict.fromkeys(("GlobalIterId", "SyncDevice", "WorkerHeartbeat"), _TPU),
+    **dict.fromkeys(("ImportEvent",), _SUMMARY),
+    "Abort": _CRASH,
+    "CheckPinned": _MEMORY,
+    "RefSelect": _REFERENCE_CHOICE,
+    "TensorListPushBackBatch": _LIST_BATCH,
     "TensorArrayGradWithShape": _OLD_GRADIENT_ARRAY,
     "LearnedUnigramCandidateSampler": _LEARNED,
     "ThreadUnsafeUnigramCandidateSampler": _LEARNED,
@@ -118,11 +150,18 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     (r"CudnnRNN\w+", _CUDNN),
     (r"\w*TPU\w*|\w*Tpu\w*", _TPU),
     (r"\w*Dataset(V\d+)?|\w*Iterator\w*|Experimental\w+|DatasetToGraph\w*", _DATASET),
+    (r"(Anonymous|Delete|Dummy)\w*(SeedGenerator|MemoryCache|IterationCounter)", _DATASET),
+    (r"XlaSparse\w+|\w*SparseCore\w*|\w*(Infeed|Outfeed)\w*|Prelinearize\w*", _TPU),
+    (r"Get\w+WithPhysicalReplica|ConvertToCooTensor|StoreMinibatchStatisticsInFdo", _TPU),
+    (
+        r"TensorArray(Close|Concat|Gather|Grad|Pack|Read|Scatter|Size|Split|Unpack|Write)?(V2)?",
+        _OLD_ARRAY,
+    ),
     (r"\w*Queue\w*|Barrier\w*|Reader\w+|StagingArea|Stage\w*|Unstage", _QUEUE),
     (r"Collective\w+|Nccl\w+|_?Send|_?Recv|_Host(Send|Recv)", _COLLECTIVE),
     (r"\w*Summary\w*", _SUMMARY),
     (r"Rpc\w+|\w+DebugServer|Dist\w+Coordination\w*", _NETWORK),
-    (r"BoostedTrees\w+|TensorForest\w+", _TREES),
+    (r"(IsBoosted|Boosted)Trees\w+|TensorForest\w+", _TREES),
     (r"Debug\w+", _DEBUG),
     (r"Apply\w+|SparseApply\w+|Scatter(Add|Sub|Mul|Div|Max|Min|Update|Nd\w+)", _SESSION_VARIABLE),
     (r"Quantized\w+|Requantiz\w+|UniformQuantized\w+", _QUANTIZED),
@@ -135,7 +174,7 @@ _PATTERNS = tuple((re.compile(pattern), reason) for pattern, reason in _FAMILIES
 
 def is_rewritten(op: str) -> bool:
     """Whether an op of version 1 graphs is turned into others before the graph is evaluated."""
-    return op_reason(op) in (_SESSION_VARIABLE, _FRAMES)
+    return op_reason(op) in (_SESSION_VARIABLE, _FRAMES, _OLD_ARRAY)
 
 
 def op_reason(op: str) -> str | None:

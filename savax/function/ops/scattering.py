@@ -366,3 +366,19 @@ def _tensor_scatter_max(tensor: Any, indices: Any, updates: Any) -> Any:
 @evaluates("TensorScatterMin", ignores=("bad_indices_policy",))
 def _tensor_scatter_min(tensor: Any, indices: Any, updates: Any) -> Any:
     return jnp.asarray(tensor).at[columns_of(indices, tensor.shape)].min(updates, mode="drop")
+
+
+# The ops that TensorFlow runs in place; positions out of range are counted modulo the rows.
+
+
+def _inplace_rule(method: str) -> Any:
+    def update(x: Any, i: Any, v: Any) -> Any:
+        rows = max(x.shape[0], 1)
+        index = jnp.asarray(i) % np.int32(rows)
+        return getattr(jnp.asarray(x).at[index], method)(v)
+
+    return update
+
+
+for _op, _method in {"Add": "add", "Sub": "subtract", "Update": "set"}.items():
+    evaluates(f"Inplace{_op}")(_inplace_rule(_method))

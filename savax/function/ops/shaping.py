@@ -175,6 +175,15 @@ def _tile_static(input: Any, multiples: Any) -> Any:
     return np.tile(input, sizes(multiples))
 
 
+@evaluates("TileGrad", static=("multiples",))
+def _tile_grad(input: Any, multiples: Any) -> Any:
+    """Returns the sum of the tiles."""
+    counts = sizes(multiples)
+    tiles = [(n, size // max(n, 1)) for n, size in zip(counts, input.shape, strict=True)]
+    parts = jnp.asarray(input).reshape([size for tile in tiles for size in tile])
+    return jnp.sum(parts, tuple(range(0, 2 * len(tiles), 2)))
+
+
 @evaluates("Shape")
 @folds("Shape")
 def _shape(input: Any, *, out_type: DType) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import jax
@@ -101,3 +102,52 @@ def test_ragged_elements_pass_through_lists() -> None:
         return tf.map_fn(lambda row: tf.reduce_sum(row) * 2.0, ragged, fn_output_signature="float")
 
     check_function(tf.function(doubled), np.array([1.0, 2.0, 4.0], np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bfloat16"])
+def test_updates_in_place_agree(dtype: str) -> None:
+    x = np.arange(12).reshape(4, 3).astype(tf.as_dtype(dtype).as_numpy_dtype)
+    rows = np.array([1, 1, -1, 6], np.int32)  # those out of range go around
+
+    for name in ("InplaceAdd", "InplaceSub", "InplaceUpdate"):
+        # TensorFlow writes into the operand itself: a sum is an array of its own.
+        def updated(x: tf.Tensor, y: tf.Tensor, i: tf.Tensor, v: tf.Tensor) -> Any:
+            return getattr(tf.raw_ops, name)(x=x + y, i=i, v=v)  # noqa: B023 - traced at once
+
+        unique = slice(1, None) if name == "InplaceUpdate" else slice(None)
+        check_function(tf.function(updated), x, x * 2, rows[unique], x[::-1][unique].copy())
+        check_function(tf.function(updated), x, x, rows[:0], x[:0])
+
+
+def test_rows_are_joined_in_parallel() -> None:
+    rows = [np.array([[i, i + 1]], np.int32) for i in range(3)]
+    check_evaluation("ParallelConcat", rows, shape=[3, 2])
+
+
+def test_copies_are_equal() -> None:
+    for x in (np.array([1.5, -2], np.float32), np.array([b"a", b""], object)):
+        check_evaluation("Copy", x, tensor_name="x")
+        check_evaluation("CopyHost", x)
+    check_evaluation("DeepCopy", np.arange(4, dtype=np.int64).reshape(2, 2))
+
+
+def test_truths_agree() -> None:
+    values = [0.0, -0.0, np.nan, np.int64(2**40), True, False, b"", b"0", [0], np.zeros((0, 2))]
+    for value in values:
+        check_evaluation("ToBool", value)
+
+
+def test_what_stands_for_nothing_agrees() -> None:
+    def fixed() -> Any:
+        # The values of a FakeParam are undefined.
+        return tf.raw_ops.Fact(), tf.shape(tf.raw_ops.FakeParam(dtype=tf.float32, shape=[2, None]))
+
+    check_function(tf.function(fixed))
+
+
+def test_the_time_passes() -> None:
+    body = load_function(tf.function(lambda: tf.raw_ops.Timestamp()).get_concrete_function()).body
+    before = time.time()
+    first, second = (np.asarray(body.run([])[0]) for _ in range(2))
+    assert first.dtype == np.float64
+    assert before <= first < second <= time.time()
