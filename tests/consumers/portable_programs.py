@@ -49,6 +49,24 @@ def _pooled(x: Any, start: Any, combine: Any) -> Any:
     return lax.reduce_window(_image(x), start, combine, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
 
+@jax.custom_jvp
+def _smooth(x: Any) -> Any:
+    return jnp.log1p(jnp.exp(x))
+
+
+_smooth.defjvp(
+    lambda primals, tangents: (_smooth(*primals), jax.nn.sigmoid(primals[0]) * tangents[0])
+)
+
+
+@jax.custom_vjp
+def _clipped(x: Any) -> Any:
+    return x * 2
+
+
+_clipped.defvjp(lambda x: (x * 2, None), lambda _, g: (jnp.clip(g, -1, 1) * 2,))
+
+
 ELEMENTARY: dict[str, Program] = {
     "abs": jnp.abs,
     "neg": lambda x: -x,
@@ -81,6 +99,12 @@ ELEMENTARY: dict[str, Program] = {
     "atanh": lambda x: jnp.arctanh(_inside(x)),
     "logistic": jax.nn.sigmoid,
     "softplus": jax.nn.softplus,
+    "silu": jax.nn.silu,
+    "relu6": jax.nn.relu6,
+    "leaky_relu": jax.nn.leaky_relu,
+    "custom_jvp": lambda x: _smooth(x),
+    "custom_vjp": lambda x: _clipped(x),
+    "bfloat16": lambda x: (x.astype(jnp.bfloat16) * 2).astype(jnp.float32),
     "erf": special.erf,
     "erfc": special.erfc,
     "erf_inv": lambda x: special.erfinv(_inside(x)),
@@ -170,13 +194,29 @@ PRODUCTS: dict[str, Program] = {
     "conv_padded": lambda x: _convolved(
         x, _IMAGE_KERNEL, window_strides=(2, 2), padding=((1, 0), (0, 1))
     ),
-    "conv_groups": lambda x: _convolved(
+    "conv_groups": lambda x: lax.conv_general_dilated(
+        jnp.concatenate([_image(x), _image(x) + 2], axis=3),
+        jnp.concatenate([_IMAGE_KERNEL, -_IMAGE_KERNEL], axis=3),
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=2,
+    ),
+    "conv_depthwise": lambda x: _convolved(
         x,
         _IMAGE_KERNEL[:, :, :1, :2],
-        window_strides=(1, 1),
+        window_strides=(2, 2),
         padding="SAME",
         feature_group_count=2,
     ),
+    "conv_channels_first": lambda x: lax.conv_general_dilated(
+        jnp.moveaxis(_image(x), 3, 1),
+        _IMAGE_KERNEL,
+        (2, 2),
+        "SAME",
+        dimension_numbers=("NCHW", "HWIO", "NCHW"),
+    ),
+    "conv_transpose": lambda x: lax.conv_transpose(_image(x), _IMAGE_KERNEL, (2, 2), "SAME"),
     "max_pool": lambda x: _pooled(x, -jnp.inf, lax.max),
     "avg_pool": lambda x: _pooled(x, 0.0, lax.add) / 4,
     "resize": lambda x: jax.image.resize(_image(x), (x.shape[0], 10, 10, 2), "bilinear"),
