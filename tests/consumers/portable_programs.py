@@ -234,6 +234,15 @@ CONTROL: dict[str, Program] = {
     "while": lambda x: lax.while_loop(lambda y: jnp.abs(y).sum() < 100, lambda y: y * 2, x),
     "scan": lambda x: lax.scan(lambda c, r: (c + r, c * r), jnp.zeros(5), x)[1],
     "scan_of_batches": lambda x: lax.scan(lambda c, r: (c + r, c * r), x[:, 0], x.T)[1],
+    "scan_of_integers_from_the_end": lambda x: lax.scan(
+        lambda c, r: (c + r, c - r), _ints(x)[:, 0], _ints(x).T, reverse=True
+    )[1],
+    "scan_of_batches_of_unknown_length": lambda x: lax.scan(
+        lambda c, r: (c + r, c > r), x[:, 0], x @ x.T
+    )[1],
+    "scan_in_scan": lambda x: lax.scan(
+        lambda c, r: (c + r, lax.scan(lambda d, s: (d * s, d + s), r, x.T)[1]), x[:, 0], x.T
+    )[1],
 }
 
 FAMILIES = {

@@ -37,11 +37,11 @@ _BITS = {
 }
 _FOURIER = {"products_fft", "products_rfft"}
 REFUSED = {
-    "litert": {*_NOWHERE, *_FOURIER, "control_scan_of_batches"},
+    "litert": {*_NOWHERE, *_FOURIER},
     "tfjs": {*_NOWHERE, *_BITS},
     "onnx": {*_NOWHERE, *_FOURIER},
     "openvino": _NOWHERE,
-    "portable": {*_NOWHERE, *_BITS, *_FOURIER, "control_scan_of_batches"},
+    "portable": {*_NOWHERE, *_BITS, *_FOURIER},
 }
 
 # Models that all consumers run as they are written for TensorFlow.

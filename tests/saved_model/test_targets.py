@@ -111,6 +111,26 @@ def test_loops_and_shared_functions_are_looked_at(tmp_path: Path) -> None:
     assert "Erf" not in ops_of(tmp_path / "n")
 
 
+def test_lists_of_tensors_where_their_elements_have_known_sizes(tmp_path: Path) -> None:
+    def rows(x: Any) -> Any:
+        return jax.lax.scan(lambda c, row: (c + row, c), x[0], x)[1]
+
+    def columns(x: Any) -> Any:
+        return jax.lax.scan(lambda c, column: (c + column, c), x[:, 0], x.T)[1]
+
+    for target, function, has_list in (
+        ("litert", rows, True),
+        ("litert", columns, False),
+        ("portable", columns, False),
+        ("openvino", columns, True),
+        ("tensorflow", columns, True),
+    ):
+        module = module_of(function)
+        path = tmp_path / f"{target}_{function.__name__}"
+        save(module, path, module.f, SaveOptions(target=target))
+        assert ("TensorListReserve" in ops_of(path)) is has_list
+
+
 def test_constants_of_types_that_are_read_wrongly(tmp_path: Path) -> None:
     numbers = np.array([1, 2, 3, 2**32 - 1, 5], np.uint32)
     module = module_of(lambda x: x.astype(jnp.uint32) + numbers)

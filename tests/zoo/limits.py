@@ -20,18 +20,12 @@ class Limit:
 
 _STATE = "Variables become constants in the conversion. savax refuses assignments for this target."
 _RANDOM = "Has no integers of 64 bits and no unsigned ones, which random numbers are made with."
-_LISTS = (
-    "Lists of tensors need a static shape of their elements, and the batch size is unknown here. "
-    "savax refuses that for this target; save with a static batch size."
-)
 
 LIMITS: dict[tuple[str, str], Limit] = {
     ("openvino", "gpt_with_state"): Limit("UnsupportedTargetError", _STATE),
     ("onnx", "gpt_with_state"): Limit("UnsupportedTargetError", _STATE),
     ("tfjs", "gpt_with_state"): Limit("UnsupportedTargetError", _STATE),
     ("tfjs", "diffusion"): Limit("UnsupportedTargetError", _RANDOM),
-    ("litert", "lstm_seq2seq"): Limit("UnsupportedTargetError", _LISTS),
-    ("litert", "gru_seq2seq"): Limit("UnsupportedTargetError", _LISTS),
     ("onnx", "bert"): Limit(
         "Invalid position of 0", "Joins two `Reshape`s wrongly when it optimizes the graph."
     ),

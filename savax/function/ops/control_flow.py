@@ -1,8 +1,7 @@
 """Branches and loops: cond and switch, while, scan and fori.
 
 They become StatelessIf and StatelessWhile. A Ref that a branch or loop body uses is one more value
-that goes in and comes out. Stacked results of a scan are collected in a TensorList, which is linear
-in the length, and which TensorFlow differentiates.
+that goes in and comes out.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from savax.function.lowering._graph_builder import GraphBuilder, Symbol, is_stat
 from savax.function.lowering._narrow_types import wide_type
 from savax.function.ops._loops import Loop, LoopPart
 from savax.function.ops._registry import lowers
+from savax.function.ops._scan_results import ScanResult, scan_result
 from savax.protos import FunctionRef
 from savax.types import as_dtype
 
@@ -299,15 +299,16 @@ def _looped(g: GraphBuilder, scan: _Scan) -> list[Any]:
     for dtype in [value.dtype for value in kinds] + [value.dtype for value in scan.xs]:
         if wide_type(dtype) is not dtype:
             g.unsupported(f"a scan over elements of type {dtype.name}; convert them first")
-    lists = [_reserve(g, type_, scan.length) for type_ in kinds]
+    stacks = [scan_result(g, type_, reverse=scan.reverse) for type_ in kinds]
+    initial = [stack.initial(g) for stack in stacks]
     values = Operands([*scan.consts, *scan.xs])
-    loop = Loop(g, values, [*scan.carry, *lists], limit=g.dim(scan.length), name="scan")
+    loop = Loop(g, values, [*scan.carry, *initial], limit=g.dim(scan.length), name="scan")
 
     step = loop.part()
-    carry, filled, ys = _scan_step(step, scan, values, ys_read)
+    carry, filled, ys = _scan_step(step, scan, values, ys_read, stacks)
     items = []
-    for type_, y in zip(kinds, ys, strict=True):
-        if _is_lost(y, carry):
+    for type_, stack, y in zip(kinds, stacks, ys, strict=True):
+        if stack.keeps_elements and _is_lost(y, carry):
             loop.add_state(step, g.full(0, type_.shape[1:], type_.dtype))
             items.append(y)
 
@@ -315,11 +316,9 @@ def _looped(g: GraphBuilder, scan: _Scan) -> list[Any]:
     limit = condition.body.g.const(scan.length) if is_static(scan.length) else condition.limit
     go_on = condition.body.g.op("Less", condition.counter, limit, shape=())
     results = loop.write(condition, go_on, step, [*carry, *filled, *items])
-    stacks = [
-        _stack(g, handle, type_, scan.length)
-        for handle, type_ in zip(results[count : count + len(kinds)], kinds, strict=True)
-    ]
-    return [*results[:count], *_with_unread_stacks(g, count, stacks)]
+    states = results[count : count + len(kinds)]
+    stacked = [stack.final(g, state) for stack, state in zip(stacks, states, strict=True)]
+    return [*results[:count], *_with_unread_stacks(g, count, stacked)]
 
 
 def _counts_wrongly(g: GraphBuilder) -> bool:
@@ -353,9 +352,13 @@ def _is_lost(y: Symbol, carry: Sequence[Symbol]) -> bool:
 
 
 def _scan_step(
-    step: LoopPart, scan: _Scan, values: Operands, ys_read: Sequence[bool]
+    step: LoopPart,
+    scan: _Scan,
+    values: Operands,
+    ys_read: Sequence[bool],
+    stacks: Sequence[ScanResult],
 ) -> tuple[list[Symbol], list[Symbol], list[Symbol]]:
-    """Writes the step of a scan; returns carry and lists after it, and the lists' new elements."""
+    """Writes the step of a scan; returns carry and stacks after it, and their new elements."""
     g = step.body.g
     index = step.counter
     if scan.reverse:
@@ -365,13 +368,13 @@ def _scan_step(
     consts, xs = known[: len(scan.consts)], known[len(scan.consts) :]
     elements = [_row(g, x, index) for x in xs]
     count = len(scan.carry)
-    carry, lists = step.state[:count], step.state[count:]
+    carry, states = step.state[:count], step.state[count:]
     read = [True] * count + list(ys_read)
     results = g.inline(scan.jaxpr, (), [*consts, *carry, *elements], read)
     ys = [y for y, is_read in zip(results[count:], ys_read, strict=True) if is_read]
     filled = [
-        g.op("TensorListSetItem", handle, index, y, shape=())
-        for handle, y in zip(lists, ys, strict=True)
+        stack.following(g, state, index, y)
+        for stack, state, y in zip(stacks, states, ys, strict=True)
     ]
     return results[:count], filled, ys
 
@@ -384,42 +387,6 @@ def _row(g: GraphBuilder, x: Symbol, index: Symbol) -> Symbol:
         part = g.slice(x, [first, *[0] * len(rest)], [first + 1, *rest])
         return g.squeeze(part, [0])
     result: Symbol = g.op("GatherV2", x, index, g.const(0), shape=x.shape[1:])
-    return result
-
-
-def _element_shape(g: GraphBuilder, type_: Any) -> Symbol:
-    """Returns a list's element shape, with -1 for unknown sizes: converters want a constant."""
-    sizes = [-1 if size is None else size for size in known_shape(type_.shape[1:])]
-    return g.const(sizes, _INT32)
-
-
-def _stacked_shape(g: GraphBuilder, type_: Any, length: Any) -> Symbol:
-    """Returns the element shape for a stack, computed where an empty list wouldn't tell it."""
-    return _element_shape(g, type_) if is_static(length) else g.dims(type_.shape[1:])
-
-
-def _reserve(g: GraphBuilder, type_: Any, length: Any) -> Symbol:
-    """Returns a list for the stacked results of a type."""
-    result: Symbol = g.op(
-        "TensorListReserve",
-        _element_shape(g, type_),
-        g.dim(length),
-        shape=(),
-        element_dtype=type_.dtype,
-    )
-    return result
-
-
-def _stack(g: GraphBuilder, handle: Symbol, type_: Any, length: Any) -> Symbol:
-    """Returns the elements of a list as one tensor."""
-    result: Symbol = g.op(
-        "TensorListStack",
-        handle,
-        _stacked_shape(g, type_, length),
-        shape=type_.shape,
-        element_dtype=type_.dtype,
-        num_elements=int(length) if is_static(length) else -1,
-    )
     return result
 
 

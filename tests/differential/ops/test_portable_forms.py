@@ -99,6 +99,18 @@ ARRAYS: dict[str, Any] = {
         x.astype(jnp.int32) * 0 + _PATTERNS.reshape(4, 4), jnp.float32
     ),
 }
+LOOPS: dict[str, Any] = {
+    "from_the_start": lambda x: lax.scan(lambda c, r: (c + r, (c * r, r > c)), x[:, 0], x.T)[1],
+    "from_the_end": lambda x: lax.scan(
+        lambda c, r: (c + r, (r, c.sum())), x[:, 0], x.T, reverse=True
+    )[1],
+    "of_unknown_length": lambda x: lax.scan(lambda c, r: (c + r, c), x[:, 0], x[:, :1] * x[:, 0])[
+        1
+    ],
+    "of_integers": lambda x: lax.scan(
+        lambda c, r: (c + 1, ((r > 0).astype(jnp.int32) + c, c)), 0, x.T
+    )[1],
+}
 _PATTERNS = np.array(
     [
         *(0, 1, 0x7FFFFF, 0x800000, 0x3F800000, 0x3F812345, 0x7F7FFFFF, 0x7F800000, 0x7FC00000),
@@ -158,3 +170,31 @@ def test_functions_of_arrays(name: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(got[~tiny], want[~tiny])
         return
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_that_stack_arrays_of_unknown_size(name: str, tmp_path: Path) -> None:
+    function = LOOPS[name]
+    run = exported(function, sx.TensorSpec([None, 4]), tmp_path / "m", "litert")
+    x = np.random.default_rng(0).uniform(-2, 2, (3, 4)).astype(np.float32)
+    special_rows = np.float32([[-0.0, np.inf, 1, -0.0], [np.nan, 1, -np.inf, 2]])
+    inputs = [x, x[:1]] if name == "of_unknown_length" else [x, x[:0], special_rows]
+    for values in inputs:
+        got, want = run(values), jax.jit(function)(values)
+        for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+            np.testing.assert_array_equal(one.numpy(), other)
+            if one.dtype.is_floating:
+                np.testing.assert_array_equal(np.signbit(one.numpy()), np.signbit(other))
+
+
+def test_gradients_of_loops_that_stack_arrays_of_unknown_size(tmp_path: Path) -> None:
+    def function(x: Any) -> Any:
+        return lax.scan(lambda c, r: (c * r, jnp.sin(c) * r), x[:, 0], x.T)[1]
+
+    run = exported(function, sx.TensorSpec([None, 4]), tmp_path / "m", "litert")
+    x = tf.constant(np.random.default_rng(0).uniform(-2, 2, (3, 4)).astype(np.float32))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        total = tf.reduce_sum(run(x) ** 2)
+    want = jax.grad(lambda x: (function(x) ** 2).sum())(x.numpy())
+    np.testing.assert_allclose(tape.gradient(total, x), want, rtol=1e-5)
