@@ -21,10 +21,12 @@ from savax.protos import (
     Example,
     TensorProto,
     decode_tensor,
+    encode_shape,
     encode_tensor,
     parse,
     serialize,
 )
+from savax.trackable.bundle._varint import encode_varint
 from savax.types import as_dtype
 
 if TYPE_CHECKING:
@@ -35,12 +37,28 @@ if TYPE_CHECKING:
 
 @evaluates("ParseTensor")
 def _parse_tensor(serialized: Any, *, out_type: DType) -> Any:
-    data = scalar_string(serialized, "What ParseTensor takes")
+    return parsed_tensor(
+        "ParseTensor", scalar_string(serialized, "What ParseTensor takes"), out_type
+    )
+
+
+def parsed_tensor(op: str, data: bytes, dtype: DType) -> np.ndarray[Any, Any]:
+    """Returns the tensor that a string holds.
+
+    Args:
+      op: the op that asks for it.
+      data: a serialized message.
+      dtype: that it must have.
+
+    Raises:
+      InvalidArgumentError: the string is no message of a tensor.
+      DTypeMismatchError: it has another dtype.
+    """
     try:
-        message = parse(TensorProto, data, "The string of ParseTensor")
-        if int(message.dtype) != out_type.number:
+        message = parse(TensorProto, data, f"The string of {op}")
+        if int(message.dtype) != dtype.number:
             raise DTypeMismatchError(
-                f"ParseTensor: expected {out_type.name}, found {as_dtype(int(message.dtype)).name}."
+                f"{op}: expected {dtype.name}, found {as_dtype(int(message.dtype)).name}."
             )
         return decode_tensor(message)
     except CorruptSavedModelError as error:
@@ -50,15 +68,24 @@ def _parse_tensor(serialized: Any, *, out_type: DType) -> Any:
 @evaluates("SerializeTensor", static=("tensor",))
 def _serialize_tensor(tensor: Any) -> Any:
     array = np.asarray(tensor)
-    message = encode_tensor(array, as_dtype(array.dtype), compact=False)
-    if array.dtype != object and array.size:
-        # TensorFlow's kernel writes bytes whatever the dtype and the number of elements.
-        message = TensorProto(
-            dtype=message.dtype,
-            tensor_shape=message.tensor_shape,
-            tensor_content=np.ascontiguousarray(array).tobytes(),
-        )
+    if array.dtype == object:
+        message = encode_tensor(array, as_dtype(array.dtype), compact=False)
+    else:
+        message = content_message(array)
     return string_array([serialize(message)], ())
+
+
+def content_message(array: np.ndarray[Any, Any]) -> TensorProto:
+    """Returns a tensor's message with its elements as bytes, whatever their type and number is."""
+    content = array.tobytes()
+    if array.dtype == object:
+        strings = array.reshape(-1).tolist()
+        content = b"".join([*(encode_varint(len(item)) for item in strings), *strings])
+    return TensorProto(
+        dtype=as_dtype(array.dtype).number,
+        tensor_shape=encode_shape(array.shape),
+        tensor_content=content,
+    )
 
 
 def feature_keys(strings: Any) -> list[str]:

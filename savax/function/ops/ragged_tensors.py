@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
-from savax.errors import UnsupportedParamError
+from savax.errors import ShapeMismatchError, UnsupportedParamError
 from savax.function.ops._indexing import is_host_array
 from savax.function.ops._operands import static_int
 from savax.function.ops._registry import evaluates
@@ -207,3 +207,23 @@ def _ragged_tensor_from_variant(
     values = [each.values for each in elements]
     whole = joined(values) if values else np.zeros(0, Tvalues.numpy_dtype)
     return (*outer, *found), whole
+
+
+@evaluates("RaggedTensorToVariantGradient", static=("row_splits", "dense_values_shape"))
+def _ragged_tensor_to_variant_gradient(
+    encoded_ragged_grad: Any,
+    row_splits: Any,
+    dense_values_shape: Any,
+    *,
+    Tvalues: DType,  # noqa: N803
+) -> Any:
+    """Puts the dense values of the rows' gradients together again."""
+    elements = np.asarray(encoded_ragged_grad, object).reshape(-1).tolist()
+    shape = sizes(dense_values_shape)
+    values = [each.values for each in elements if isinstance(each, RaggedVariant)]
+    whole = joined(values) if values else jnp.zeros(shape, Tvalues.numpy_dtype)
+    if whole.shape != shape:
+        raise ShapeMismatchError(
+            f"The gradient of ragged rows: expected the shape {shape}, found {whole.shape}."
+        )
+    return whole

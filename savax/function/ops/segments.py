@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from savax.errors import InvalidArgumentError
 from savax.function.ops._operands import static_int
 from savax.function.ops._registry import evaluates
 
@@ -155,6 +156,24 @@ def _gradient_rule(power: float) -> Any:
     return rule
 
 
+def _compact_gradient_rule(power: float) -> Any:
+    """Returns the rule of a gradient that has the rows of distinct indices only."""
+    gradient = _gradient_rule(power)
+
+    def rule(
+        grad: Any, indices: Any, segment_ids: Any, dense_output_dim0: Any
+    ) -> tuple[Any, np.ndarray[Any, Any]]:
+        rows, place = np.unique(indices, return_inverse=True)
+        limit = static_int(dense_output_dim0)
+        if rows.size and not 0 <= rows[0] <= rows[-1] < limit:
+            raise InvalidArgumentError(
+                f"Indices of chosen rows: expected 0 to {limit - 1}, found {rows[0]} to {rows[-1]}."
+            )
+        return gradient(grad, place, segment_ids, rows.size), rows
+
+    return rule
+
+
 for _name, _power in (("Sum", 0.0), ("Mean", 1.0), ("SqrtN", 0.5)):
     evaluates(f"SparseSegment{_name}WithNumSegments", static=("segment_ids", "num_segments"))(
         _with_num_segments(_power)
@@ -162,6 +181,9 @@ for _name, _power in (("Sum", 0.0), ("Mean", 1.0), ("SqrtN", 0.5)):
     evaluates(f"SparseSegment{_name}Grad", static=("segment_ids", "output_dim0"))(
         _gradient_rule(_power)
     )
+    evaluates(
+        f"SparseSegment{_name}GradV2", static=("indices", "segment_ids", "dense_output_dim0")
+    )(_compact_gradient_rule(_power))
 
 
 # With a number of segments, sorted segments are reduced as others are.
