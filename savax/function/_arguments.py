@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from savax.errors import DTypeMismatchError, SignatureMismatchError
@@ -74,10 +75,16 @@ def flatten_call(call: Canonical) -> FlatArguments:
 def flatten_results(value: Any, path: str) -> tuple[list[Any], Any]:
     """Returns a function's result as arrays and its structure; Python numbers become arrays.
 
+    So do sizes of unknown dims, and other objects that JAX takes for arrays (``__jax_array__``).
+
     Raises:
       SignatureMismatchError: a leaf is neither an array nor a Python number, string or bool.
     """
     leaves, treedef = jax.tree.flatten(value, is_leaf=_is_leaf)
+    leaves = [
+        jnp.asarray(leaf) if hasattr(leaf, "__jax_array__") and not is_array(leaf) else leaf
+        for leaf in leaves
+    ]
     wrong = [
         leaf
         for leaf in leaves

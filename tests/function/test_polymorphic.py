@@ -109,6 +109,20 @@ def test_results_keep_their_structure() -> None:
     assert int(result["p"].y) == 2
 
 
+def test_unknown_sizes_are_results_like_numbers() -> None:
+    @function(input_signature=[TensorSpec([None, "n"])])
+    def sizes(x):
+        return {"rows": x.shape[0], "elements": x.size, "columns": 2 * x.shape[1] + 1}
+
+    result = sizes(jnp.ones((3, 4)))
+    assert {name: int(value) for name, value in result.items()} == {
+        "rows": 3,
+        "elements": 12,
+        "columns": 9,
+    }
+    assert result["rows"].dtype == jnp.int32
+
+
 def test_other_results_are_refused() -> None:
     @function
     def wrong(x):

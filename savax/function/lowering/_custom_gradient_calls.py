@@ -31,6 +31,9 @@ _MAX_REPEATED_SIZE = 16
 MAX_ORDER = 2
 _REFUSAL = f"The model holds {MAX_ORDER} derivatives of functions with a derivative of their own."
 
+# In the paths of the files of JAX.
+JAX_FOLDER = "/jax/_src/"
+
 # What gradient functions are called, by the primitive that they belong to.
 _NAMES = {
     "custom_jvp_call": "custom_jvp",
@@ -49,6 +52,7 @@ class JaxCall(NamedTuple):
       result_types: abstract values of its results.
       module: how its gradient is written as a module; None for operations.
       wide: whether 64-bit types are needed within.
+      place: where the function is written, as ``f at file:line``; empty if unknown.
     """
 
     name: str
@@ -57,21 +61,37 @@ class JaxCall(NamedTuple):
     result_types: Sequence[Any]
     module: StableHLO | None = None
     wide: bool = False
+    place: str = ""
 
 
 def equation_call(
-    primitive: Any,
-    params: Mapping[str, Any],
-    operand_types: Sequence[Any],
-    result_types: Sequence[Any],
+    primitive: Any, params: Mapping[str, Any], operand_types: Sequence[Any], jaxpr: Any
 ) -> JaxCall:
-    """Returns the call that an equation is, which JAX differentiates by a rule of its own."""
+    """Returns the call that an equation is, which JAX differentiates by a rule of its own.
+
+    Args:
+      primitive: the equation's.
+      params: the equation's.
+      operand_types: abstract values of its operands.
+      jaxpr: what it computes.
+    """
 
     def run(*operands: Any) -> Sequence[Any]:
         results: Sequence[Any] = bind_params(primitive, dict(params), *operands)
         return results
 
-    return JaxCall(_NAMES[primitive.name], run, operand_types, result_types)
+    name = _NAMES[primitive.name]
+    return JaxCall(name, run, operand_types, jaxpr.out_avals, place=source_of(jaxpr))
+
+
+def source_of(jaxpr: Any) -> str:
+    """Returns name and file of the function that a closed jaxpr was traced from, "" if unknown."""
+    return str(getattr(jaxpr.jaxpr.debug_info, "func_src_info", "") or "").replace("\\", "/")
+
+
+def is_of_jax(jaxpr: Any) -> bool:
+    """Whether a closed jaxpr was traced from a function of JAX itself."""
+    return JAX_FOLDER in source_of(jaxpr)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.errors import UnexpectedTracerError
+from jax.errors import TracerArrayConversionError, UnexpectedTracerError
 from jax.extend.core import Literal
 
 from savax.errors import EscapedTracerError, UnsupportedError
@@ -23,6 +23,7 @@ from savax.function.evaluation._registered_gradients import (
     GradientFunction,
     gradient_type_of,
 )
+from savax.function.lowering._custom_gradient_calls import JAX_FOLDER
 from savax.function.lowering._lowering import CaptureSpec, capture_spec, lower_jaxpr
 from savax.function.lowering._primitive_scan import live_equations
 from savax.function.stablehlo._compilation import is_64_bit
@@ -38,6 +39,15 @@ if TYPE_CHECKING:
     from savax.function.tracing._trace_passes import FlatFunction
     from savax.protos import FunctionDef, NodeDef
     from savax.trackable import Variable
+
+# What a gradient raises that TensorFlow does without. The last two are JAX's for tracers that a
+# derivative of a derivative found in the trace before.
+_UNWRITABLE = (
+    UnsupportedError,
+    EscapedTracerError,
+    TracerArrayConversionError,
+    UnexpectedTracerError,
+)
 
 
 class _Backward(NamedTuple):
@@ -81,12 +91,22 @@ def lower_gradients(library: FunctionLibrary) -> list[GradientFunction]:
             variables = _lower(call, captured, library)
         except UnwrittenGradientError:
             raise
-        except (UnsupportedError, UnexpectedTracerError, EscapedTracerError):
+        except _UNWRITABLE:
             continue
-        except (NotImplementedError, TypeError, ValueError):
-            if call.call.module is None:
-                raise
-            continue  # so JAX says that it has no derivative of a loop or a primitive
+        except Exception as error:
+            # JAX has no derivative of some loops in modules, and of some of its own functions,
+            # such as xlog1py of an integer.
+            if JAX_FOLDER in call.call.place or (
+                call.call.module is not None
+                and isinstance(error, NotImplementedError | TypeError | ValueError)
+            ):
+                continue
+            error.add_note(
+                f"This happened while the derivative of {call.call.place or call.call.name} was "
+                "traced, for TensorFlow to use. SaveOptions(experimental_custom_gradients=False) "
+                "saves the model without its functions' own derivatives."
+            )
+            raise
         found.append(_gradient_function(call, captured, variables, function, node))
     return found
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from savax.function.lowering._custom_gradient_calls import is_of_jax, source_of
 from savax.function.lowering._primitive_scan import live_equations
 from savax.function.ops._registry import evaluates
 
@@ -28,18 +29,6 @@ _FLOATS = frozenset({"bfloat16", "float16", "float32", "float64"})
 _ACTIVATIONS = {"relu": (("max",), "Relu"), "relu6": (("max", "min"), "Relu6")}
 
 
-def _name_and_place(jaxpr: Any) -> tuple[str, str]:
-    """Returns name and file of the function that a closed jaxpr was traced from."""
-    source = str(getattr(jaxpr.jaxpr.debug_info, "func_src_info", ""))
-    name, _, place = source.partition(" at ")
-    return name, place.replace("\\", "/")
-
-
-def is_of_jax(jaxpr: Any) -> bool:
-    """Whether a closed jaxpr was traced from a function of JAX itself."""
-    return "/jax/_src/" in _name_and_place(jaxpr)[1]
-
-
 def lower_activation(g: GraphBuilder, operands: Sequence[Symbol], jaxpr: Any) -> Symbol | None:
     """Returns the result of an activation function of ``jax.nn`` that is an op, else None.
 
@@ -48,7 +37,7 @@ def lower_activation(g: GraphBuilder, operands: Sequence[Symbol], jaxpr: Any) ->
       operands: operands of a ``custom_jvp`` call.
       jaxpr: what it calls.
     """
-    name = _name_and_place(jaxpr)[0]
+    name, _, _ = source_of(jaxpr).partition(" at ")
     if name == "logaddexp" and is_of_jax(jaxpr):
         return _softplus_of(g, *operands)
     steps, op = _ACTIVATIONS.get(name, ((), ""))

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from jax.extend.core import primitives
 
-from savax.function.lowering._custom_gradient_calls import attach_gradient, equation_call
+from savax.function.lowering._custom_gradient_calls import attach_gradient, equation_call, is_of_jax
 from savax.function.ops._registry import lowers
-from savax.function.ops.activations import is_of_jax, lower_activation
+from savax.function.ops.activations import lower_activation
 from savax.function.ops.linear_systems import lower_dense_solve
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _custom_jvp_call(
         "num_consts": num_consts,
         "symbolic_zeros": symbolic_zeros,
     }
-    call = equation_call(primitives.custom_jvp_call_p, params, operand_types, call_jaxpr.out_avals)
+    call = equation_call(primitives.custom_jvp_call_p, params, operand_types, call_jaxpr)
     return attach_gradient(g, call, operands, results)
 
 
@@ -110,7 +110,7 @@ def _custom_vjp_call(
         "out_trees": out_trees,
         "symbolic_zeros": symbolic_zeros,
     }
-    call = equation_call(primitives.custom_vjp_call_p, params, operand_types, call_jaxpr.out_avals)
+    call = equation_call(primitives.custom_vjp_call_p, params, operand_types, call_jaxpr)
     return attach_gradient(g, call, operands, results)
 
 
@@ -128,7 +128,7 @@ def _custom_linear_solve(
         return [solution]
     results = g.inline(jaxprs.solve, (), [*operands[start:end], *sides], g.is_read)
     params = {"const_lengths": const_lengths, "jaxprs": jaxprs}
-    call = equation_call(primitives.linear_solve_p, params, operand_types, jaxprs.solve.out_avals)
+    call = equation_call(primitives.linear_solve_p, params, operand_types, jaxprs.solve)
     # What the solvers are given beside the matrix, as its factors, has no gradient.
     constant = range(const_lengths.matvec, first_side)
     return attach_gradient(g, call, operands, results, constant=constant)

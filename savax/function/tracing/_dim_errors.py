@@ -16,6 +16,10 @@ _EQUAL_OR_KNOWN = (
     'Give dims that are equal one name, as in TensorSpec(["batch", None]); write what is known of '
     'a size, as in "2*n"; or give the size itself.'
 )
+_NUMBER_NEEDED = (
+    "JAX's own function needs the number there: give the dim a size, or use another function, such "
+    "as jax.lax.fori_loop or jax.lax.scan."
+)
 # What JAX says where it needs a size, and what can be done; the first that fits is told.
 _ADVICE = (
     (
@@ -35,17 +39,17 @@ _ADVICE = (
         "Use jax.lax.fori_loop, jax.lax.scan or jnp.arange in place of range(), or give the dim a "
         "size.",
     ),
+    ("requires a constant", _NUMBER_NEEDED),
+    ("non-constant size", _NUMBER_NEEDED),
+    ("dim_as_value", _NUMBER_NEEDED),
     (
-        "requires a constant",
-        "JAX's own function needs the number there: give the dim a size, or use another function, "
-        "such as jax.lax.fori_loop or jax.lax.scan.",
-    ),
-    (
-        "non-constant size",
-        "JAX's own function needs the number there: give the dim a size, or use another function, "
-        "such as jax.lax.fori_loop or jax.lax.scan.",
+        "axis=None",
+        "Name the axes, as in jnp.squeeze(x, axis=1), or give the dim a size.",
     ),
 )
+
+# What JAX says where a function can't have unknown dims, without naming one.
+_POLYMORPHISM = ("shape polymorphism", "dim_as_value")
 
 
 def dims_error(error: Exception, table: DimensionTable, signature: str) -> Exception:
@@ -70,7 +74,8 @@ def dims_error(error: Exception, table: DimensionTable, signature: str) -> Excep
         return TracingError(
             f"At {where}, the size of an unknown dim is used as a Python number:\n{end}"
         )
-    if not isinstance(error, SavaxError) and table.mentions(text):
+    of_jax = not isinstance(error, SavaxError)
+    if of_jax and (table.mentions(text) or any(sign in text for sign in _POLYMORPHISM)):
         return TracingError(
             f"At {where}, the function doesn't work with the unknown dims of its signature:\n{end}"
         )

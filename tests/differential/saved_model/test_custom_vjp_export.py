@@ -249,3 +249,32 @@ def test_a_backward_pass_that_cant_be_written_is_refused_by_tensorflow(tmp_path,
         tape.watch(x)
         with pytest.raises(LookupError, match="IdentityN"):
             loaded.f(x)
+
+
+def test_functions_of_jax_without_a_derivative_are_saved(tmp_path):
+    """JAX has no derivative of xlog1py where a factor is an integer."""
+
+    @savax.function(input_signature=[savax.TensorSpec([None, 3], "int32"), savax.TensorSpec([3])])
+    def f(n, x):
+        return jax.scipy.special.xlog1py(n, x)
+
+    model = savax.Module()
+    model.f = f
+    save(model, tmp_path / "model")
+    n = np.arange(6, dtype=np.int32).reshape(2, 3)
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    np.testing.assert_allclose(loaded.f(n, np.abs(X[0])), f(n, np.abs(X[0])), rtol=1e-6)
+
+
+def test_an_error_of_a_backward_pass_says_how_to_save(tmp_path):
+    def backward(model, ct):
+        raise KeyError("scale")
+
+    model = _model_with_backward(backward)
+    with pytest.raises(KeyError, match="scale") as caught:
+        save(model, tmp_path / "model")
+    (note,) = caught.value.__notes__
+    assert f"{__file__}:" in note
+    assert "experimental_custom_gradients=False" in note
+    assert not (tmp_path / "model").exists()
+    save(model, tmp_path / "model", options=SaveOptions(experimental_custom_gradients=False))

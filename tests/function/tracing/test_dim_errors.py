@@ -116,6 +116,18 @@ REFUSED: dict[str, tuple[Any, Any, str, Any]] = {
         "Write the dim as a multiple",
         lambda x: jnp.array_split(x.reshape(1, -1), 1),
     ),
+    "rows as separate arrays": (
+        lambda x: jnp.unstack(x),
+        ["b", 4],
+        "JAX's own function needs the number there",
+        lambda x: jnp.unstack(x, axis=1),
+    ),
+    "squeezing whatever is 1": (
+        lambda x: jnp.squeeze(x),
+        ["b", 1],
+        "Name the axes",
+        lambda x: jnp.squeeze(x, axis=1),
+    ),
     "sizes that differ by one": (
         lambda x: x + jnp.zeros(x.shape[0] + 1),
         ["b"],
