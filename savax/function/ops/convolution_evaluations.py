@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _MAX_SHIFTED_KERNEL = 5
 
 
-class _Geometry:
+class Geometry:
     """The attributes of one of TensorFlow's convolutions.
 
     Attributes:
@@ -68,7 +68,7 @@ class _Geometry:
         )
 
 
-def _conv(x: Any, kernel: Any, geometry: _Geometry) -> Any:
+def convolved(x: Any, kernel: Any, geometry: Geometry) -> Any:
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     groups = x.shape[geometry.channel_axis] // kernel.shape[-2]
     whole = partial(geometry.convolve, groups=groups)
@@ -80,7 +80,7 @@ def _conv(x: Any, kernel: Any, geometry: _Geometry) -> Any:
     return lax.platform_dependent(x, kernel, cpu=partial(_pointwise, geometry), default=whole)
 
 
-def _pointwise(geometry: _Geometry, x: Any, kernel: Any) -> Any:
+def _pointwise(geometry: Geometry, x: Any, kernel: Any) -> Any:
     """Convolves with a kernel of one element: a product of matrices."""
     steps = tuple(slice(None, None, stride) for stride in geometry.strides)
     x = x[(slice(None), *steps, slice(None))]
@@ -98,8 +98,8 @@ def _conv2d(
     data_format: str,
     dilations: Sequence[int],
 ) -> Any:
-    geometry = _Geometry(strides, padding, data_format, dilations, explicit_paddings)
-    return _conv(input, filter, geometry)
+    geometry = Geometry(strides, padding, data_format, dilations, explicit_paddings)
+    return convolved(input, filter, geometry)
 
 
 @evaluates("Conv3D")
@@ -112,10 +112,10 @@ def _conv3d(
     data_format: str,
     dilations: Sequence[int],
 ) -> Any:
-    return _conv(input, filter, _Geometry(strides, padding, data_format, dilations))
+    return convolved(input, filter, Geometry(strides, padding, data_format, dilations))
 
 
-def _depthwise(x: Any, kernel: Any, geometry: _Geometry) -> Any:
+def _depthwise(x: Any, kernel: Any, geometry: Geometry) -> Any:
     """Convolves each channel with its own kernels [*space, channels, multiplier]."""
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     space, (channels, multiplier) = kernel.shape[:-2], kernel.shape[-2:]
@@ -132,12 +132,12 @@ def _depthwise(x: Any, kernel: Any, geometry: _Geometry) -> Any:
     return lax.platform_dependent(x, kernel, cpu=partial(_shifted, geometry), default=grouped)
 
 
-def _grouped(geometry: _Geometry, x: Any, kernel: Any) -> Any:
+def _grouped(geometry: Geometry, x: Any, kernel: Any) -> Any:
     *space, channels, multiplier = kernel.shape
     return geometry.convolve(x, kernel.reshape(*space, 1, channels * multiplier), channels)
 
 
-def _shifted(geometry: _Geometry, x: Any, kernel: Any) -> Any:
+def _shifted(geometry: Geometry, x: Any, kernel: Any) -> Any:
     """Adds up the shifted input times one kernel element each."""
     rows, columns = kernel.shape[:2]
     pads = geometry.pads(x.shape, (rows, columns))
@@ -175,7 +175,7 @@ def _depthwise_conv2d_native(
     data_format: str,
     dilations: Sequence[int],
 ) -> Any:
-    geometry = _Geometry(strides, padding, data_format, dilations, explicit_paddings)
+    geometry = Geometry(strides, padding, data_format, dilations, explicit_paddings)
     return _depthwise(input, filter, geometry)
 
 
@@ -211,7 +211,7 @@ def _conv2d_backprop_input(
     data_format: str,
     dilations: Sequence[int],
 ) -> Any:
-    geometry = _Geometry(strides, padding, data_format, dilations, explicit_paddings)
+    geometry = Geometry(strides, padding, data_format, dilations, explicit_paddings)
     shape = _input_shape(input_sizes, filter.shape[-2], out_backprop, data_format)
     groups = shape[geometry.channel_axis] // filter.shape[-2]
     kernel = jnp.asarray(filter)
@@ -230,7 +230,7 @@ def _conv2d_backprop_filter(
     data_format: str,
     dilations: Sequence[int],
 ) -> Any:
-    geometry = _Geometry(strides, padding, data_format, dilations, explicit_paddings)
+    geometry = Geometry(strides, padding, data_format, dilations, explicit_paddings)
     shape = sizes(filter_sizes)
     x = jnp.asarray(input)
     groups = x.shape[geometry.channel_axis] // shape[-2]
@@ -249,7 +249,7 @@ def _depthwise_backprop_input(
     data_format: str,
     dilations: Sequence[int],
 ) -> Any:
-    geometry = _Geometry(strides, padding, data_format, dilations, explicit_paddings)
+    geometry = Geometry(strides, padding, data_format, dilations, explicit_paddings)
     kernel = jnp.asarray(filter)
     return _transposed(lambda x: _grouped(geometry, x, kernel), sizes(input_sizes), out_backprop)
 
@@ -266,7 +266,7 @@ def _depthwise_backprop_filter(
     data_format: str,
     dilations: Sequence[int],
 ) -> Any:
-    geometry = _Geometry(strides, padding, data_format, dilations, explicit_paddings)
+    geometry = Geometry(strides, padding, data_format, dilations, explicit_paddings)
     x = jnp.asarray(input)
     shape = sizes(filter_sizes)
     return _transposed(lambda kernel: _grouped(geometry, x, kernel), shape, out_backprop)
@@ -283,7 +283,7 @@ def _conv3d_backprop_input_v2(
     data_format: str,
     dilations: Sequence[int],
 ) -> Any:
-    geometry = _Geometry(strides, padding, data_format, dilations)
+    geometry = Geometry(strides, padding, data_format, dilations)
     shape, kernel = sizes(input_sizes), jnp.asarray(filter)
     groups = shape[geometry.channel_axis] // kernel.shape[-2]
     return _transposed(lambda x: geometry.convolve(x, kernel, groups), shape, out_backprop)
@@ -300,7 +300,7 @@ def _conv3d_backprop_filter_v2(
     data_format: str,
     dilations: Sequence[int],
 ) -> Any:
-    geometry = _Geometry(strides, padding, data_format, dilations)
+    geometry = Geometry(strides, padding, data_format, dilations)
     x, shape = jnp.asarray(input), sizes(filter_sizes)
     groups = x.shape[geometry.channel_axis] // shape[-2]
     return _transposed(lambda kernel: geometry.convolve(x, kernel, groups), shape, out_backprop)

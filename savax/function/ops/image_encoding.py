@@ -49,6 +49,19 @@ def _encode_jpeg(
     optimize_size: bool,
     chroma_downsampling: bool,
 ) -> Any:
+    return _jpeg(image, format, quality, progressive, optimize_size, chroma_downsampling)
+
+
+@evaluates("EncodeJpegVariableQuality")
+def _encode_jpeg_variable_quality(images: Any, quality: Any) -> Any:
+    if np.shape(quality) != ():
+        raise InvalidArgumentError(f"The quality of JPEG is one number, found {np.shape(quality)}.")
+    return _jpeg(images, "", int(quality), False, False, True)
+
+
+def _jpeg(
+    image: Any, format: str, quality: int, progressive: bool, optimize: bool, downsample: bool
+) -> Any:
     if format not in _JPEG_CHANNELS:
         raise InvalidArgumentError(f"EncodeJpeg knows no format {format!r}.")
     if image.ndim != 3 or image.shape[-1] not in _JPEG_CHANNELS[format] or not image.size:
@@ -63,8 +76,8 @@ def _encode_jpeg(
         "JPEG",
         quality=quality,
         progressive=progressive,
-        optimize=optimize_size,
-        subsampling="4:2:0" if chroma_downsampling else "4:4:4",
+        optimize=optimize,
+        subsampling="4:2:0" if downsample else "4:4:4",
     )
     return string_array([data], ())
 

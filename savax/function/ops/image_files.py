@@ -1,4 +1,4 @@
-"""Image files as arrays, by Pillow, an optional dependency: JPEG, PNG, BMP and GIF."""
+"""Image files as arrays, by Pillow, an optional dependency: JPEG, PNG, BMP, GIF and WebP."""
 
 from __future__ import annotations
 
@@ -33,6 +33,44 @@ def _decode_jpeg(contents: Any, *, channels: int, ratio: int, fancy_upscaling: b
     if ratio != 1 or not fancy_upscaling:
         raise UnsupportedError("DecodeJpeg: savax decodes at full size, with smooth colors.")
     return _decoded(contents, channels, ("JPEG", "PNG", "GIF"), False)
+
+
+@evaluates(
+    "DecodeAndCropJpeg", ignores=("try_recover_truncated", "acceptable_fraction", "dct_method")
+)
+def _decode_and_crop_jpeg(
+    contents: Any, crop_window: Any, *, channels: int, ratio: int, fancy_upscaling: bool
+) -> Any:
+    if np.shape(crop_window) != (4,):
+        raise InvalidArgumentError(f"A crop has 4 numbers, found {np.shape(crop_window)}.")
+    image = _decode_jpeg(contents, channels=channels, ratio=ratio, fancy_upscaling=fancy_upscaling)
+    top, left, height, width = (int(number) for number in crop_window)
+    rows, columns = image.shape[:2]
+    inside = 0 <= top < top + height <= rows and 0 <= left < left + width <= columns
+    if not inside:
+        raise InvalidArgumentError(
+            f"The crop {[top, left, height, width]} isn't inside of {rows} x {columns} pixels."
+        )
+    return image[top : top + height, left : left + width]
+
+
+@evaluates("ExtractJpegShape")
+def _extract_jpeg_shape(contents: Any, *, output_type: DType) -> Any:
+    image = _opened(contents, ("JPEG",))
+    shape = (image.height, image.width, len(image.getbands()))
+    return np.array(shape, output_type.numpy_dtype)
+
+
+@evaluates("DecodeWebP")
+def _decode_webp(contents: Any, *, channels: int, dtype: DType) -> Any:
+    """Returns the pixels as the only frame, [1, height, width, channels]."""
+    image = _opened(contents, ("WEBP",))
+    if getattr(image, "n_frames", 1) != 1:
+        raise UnsupportedError("DecodeWebP: savax decodes still images, not animations.")
+    found = _own_channels(image)
+    if channels not in (0, found):
+        raise InvalidArgumentError(f"A WebP image has {found} channels, not {channels}.")
+    return _pixels(image, found, False)[None].astype(dtype.numpy_dtype)
 
 
 @evaluates("DecodePng")

@@ -36,7 +36,7 @@ def _interpolated(x: Any, axis: int, positions: Any) -> Any:
     return first + (second - first) * weight
 
 
-def _bilinear(x: Any, size: Any, align_corners: bool, half_pixel_centers: bool) -> Any:
+def bilinear(x: Any, size: Any, align_corners: bool, half_pixel_centers: bool) -> Any:
     x = x.astype(jnp.float32)
     for axis, wanted in zip((2, 1), reversed(sizes(size)), strict=True):
         at = positions(x.shape[axis], wanted, align_corners, half_pixel_centers)
@@ -57,7 +57,7 @@ def _nearest(x: Any, size: Any, align_corners: bool, half_pixel_centers: bool) -
 def _resize_bilinear(
     images: Any, size: Any, *, align_corners: bool, half_pixel_centers: bool
 ) -> Any:
-    return _bilinear(jnp.asarray(images), size, align_corners, half_pixel_centers)
+    return bilinear(jnp.asarray(images), size, align_corners, half_pixel_centers)
 
 
 @evaluates("ResizeNearestNeighbor", static=("size",))
@@ -74,7 +74,7 @@ def _resize_bilinear_grad(
     size = np.array(grads.shape[1:3])
     source = jax.ShapeDtypeStruct(original_image.shape, jnp.float32)  # type: ignore[no-untyped-call]
     transpose = jax.linear_transpose(
-        lambda x: _bilinear(x, size, align_corners, half_pixel_centers), source
+        lambda x: bilinear(x, size, align_corners, half_pixel_centers), source
     )
     return transpose(jnp.asarray(grads))[0].astype(original_image.dtype)
 

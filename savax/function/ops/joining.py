@@ -209,7 +209,7 @@ def _pad_v2_static(input: Any, paddings: Any, constant_values: Any) -> Any:
 
 
 @evaluates("MirrorPad", static=("paddings",))
-def _mirror_pad(input: Any, paddings: Any, *, mode: str) -> Any:
+def mirror_pad(input: Any, paddings: Any, *, mode: str) -> Any:
     return jnp.pad(input, _pairs(paddings), _mirror_mode(mode))
 
 

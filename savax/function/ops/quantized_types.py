@@ -114,3 +114,92 @@ def _scaled(
     level = jnp.clip(x, low, high) * scale
     rounded = jnp.round(level) if round_mode == "HALF_TO_EVEN" else _away(level)
     return rounded, low, high
+
+
+# Uniform quantization: scales and zero points of all elements, or of each slice along an axis.
+
+
+@evaluates("UniformQuantize")
+def _uniform_quantize(
+    input: Any,
+    scales: Any,
+    zero_points: Any,
+    *,
+    Tout: DType,  # noqa: N803
+    quantization_axis: int,
+    quantization_min_val: int,
+    quantization_max_val: int,
+) -> Any:
+    x = jnp.asarray(input)
+    scale, zero = (_aligned(v, x.ndim, quantization_axis) for v in (scales, zero_points))
+    level = jnp.floor(x * (1 / scale) + np.float32(0.5))
+    return _clipped(_int32(level) + zero, quantization_min_val, quantization_max_val, Tout)
+
+
+@evaluates("UniformDequantize", ignores=("quantization_min_val", "quantization_max_val"))
+def _uniform_dequantize(
+    input: Any,
+    scales: Any,
+    zero_points: Any,
+    *,
+    Tout: DType,  # noqa: N803
+    quantization_axis: int,
+) -> Any:
+    x = jnp.asarray(input)
+    scale, zero = (_aligned(v, x.ndim, quantization_axis) for v in (scales, zero_points))
+    return ((x.astype(jnp.int32) - zero).astype(jnp.float32) * scale).astype(Tout.numpy_dtype)
+
+
+@evaluates(
+    "UniformRequantize",
+    needs_64_bit=True,
+    ignores=("input_quantization_min_val", "input_quantization_max_val"),
+)
+def _uniform_requantize(
+    input: Any,
+    input_scales: Any,
+    input_zero_points: Any,
+    output_scales: Any,
+    output_zero_points: Any,
+    *,
+    Tout: DType,  # noqa: N803
+    input_quantization_axis: int,
+    output_quantization_axis: int,
+    output_quantization_min_val: int,
+    output_quantization_max_val: int,
+) -> Any:
+    x = jnp.asarray(input)
+    scale, zero = (
+        _aligned(v, x.ndim, input_quantization_axis) for v in (input_scales, input_zero_points)
+    )
+    new_scale, new_zero = (
+        _aligned(v, x.ndim, output_quantization_axis) for v in (output_scales, output_zero_points)
+    )
+    factor, shift = _fixed_point(scale.astype(jnp.float64) / new_scale.astype(jnp.float64))
+    wide = (x.astype(jnp.int32) - zero).astype(jnp.int64)
+    level = (wide * factor + (jnp.int64(1) << (30 - shift))) >> (31 - shift)
+    bounds = np.iinfo(np.int32)
+    level = jnp.clip(level, bounds.min, bounds.max).astype(jnp.int32) + new_zero
+    return _clipped(level, output_quantization_min_val, output_quantization_max_val, Tout)
+
+
+def _fixed_point(scale: Any) -> tuple[Any, Any]:
+    """Returns integers with scale = factor * 2**(shift - 31), as near as 31 bits can be."""
+    fraction, shift = jnp.frexp(scale)
+    factor = jnp.round(fraction * 2.0**31).astype(jnp.int64)
+    whole = factor == 2**31
+    factor, shift = jnp.where(whole, factor // 2, factor), shift + whole
+    small, large = shift < -31, shift > 30
+    factor = jnp.where(small, 0, jnp.where(large, 2**31 - 1, factor))
+    shift = jnp.where(small, 0, jnp.where(large, 30, shift))
+    return factor, shift.astype(jnp.int64)
+
+
+def _int32(level: Any) -> Any:
+    """Returns whole floats as integers; those that don't fit become the nearest that do."""
+    # The largest float below 2**31.
+    return jnp.clip(level, -(2.0**31), 2.0**31 - 128).astype(jnp.int32)
+
+
+def _clipped(level: Any, low: int, high: int, dtype: DType) -> Any:
+    return jnp.maximum(jnp.minimum(level, high), low).astype(dtype.numpy_dtype)

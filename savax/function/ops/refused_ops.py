@@ -40,6 +40,8 @@ _ORDERING = (
     "the order that it finds is one of many, and comes from a library inside TensorFlow; keep the "
     "permutation as a constant of the model"
 )
+_REMOVED = "TensorFlow removed it before its version 1.0, and doesn't run it either"
+_NO_KERNEL = "TensorFlow has no kernel of it for CPUs"
 _LEARNED = (
     "it draws by counts that it collects while it trains, and keeps in memory only; "
     "FixedUnigramCandidateSampler draws by known ones"
@@ -137,6 +139,22 @@ OP_REASONS: dict[str, str] = {
     "RefSelect": _REFERENCE_CHOICE,
     "TensorListPushBackBatch": _LIST_BATCH,
     "TensorArrayGradWithShape": _OLD_GRADIENT_ARRAY,
+    **dict.fromkeys(
+        (
+            *("BatchNormWithGlobalNormalizationGrad", "Conv3DBackpropFilter"),
+            *("Conv3DBackpropInput", "RandomCrop"),
+        ),
+        _REMOVED,
+    ),
+    **dict.fromkeys(
+        (
+            *("Conv2DBackpropFilterV2", "Conv2DBackpropInputV2"),
+            "GenerateBoundingBoxProposals",
+        ),
+        _NO_KERNEL,
+    ),
+    "DecodeJxl": "neither Pillow nor another usual library of Python decodes JPEG XL",
+    "QuantizeDownAndShrinkRange": _QUANTIZED,
     "LearnedUnigramCandidateSampler": _LEARNED,
     "ThreadUnsafeUnigramCandidateSampler": _LEARNED,
     "SobolSample": _SOBOL,

@@ -173,6 +173,30 @@ def _largest(x: Array, k: int) -> tuple[Array, Array]:
     return jnp.take_along_axis(x, indices, axis=-1), indices
 
 
+@evaluates("ApproxTopK")
+def _approx_top_k(
+    input: Array,
+    *,
+    k: int,
+    reduction_dimension: int,
+    recall_target: float,
+    is_max_k: bool,
+    reduction_input_size_override: int,
+    aggregate_to_topk: bool,
+) -> Any:
+    best = lax.approx_max_k if is_max_k else lax.approx_min_k
+    return tuple(
+        best(
+            jnp.asarray(input),
+            k,
+            reduction_dimension=reduction_dimension,
+            recall_target=recall_target,
+            reduction_input_size_override=reduction_input_size_override,
+            aggregate_to_topk=aggregate_to_topk,
+        )
+    )
+
+
 @evaluates("NthElement", static=("n",))
 def _nth_element(x: Array, n: Any, *, reverse: bool) -> Array:
     x = jnp.sort(x, axis=-1)

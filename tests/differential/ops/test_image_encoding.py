@@ -70,3 +70,22 @@ def test_what_cannot_be_written() -> None:
         encoded(image(3, np.uint16), "EncodePng")
     with pytest.raises(InvalidArgumentError, match="channels"):
         encoded(image(2)[None][:0], "EncodePng")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_of_a_quality_that_is_computed(channels: int) -> None:
+    @tf.function
+    def encode(images: tf.Tensor, quality: tf.Tensor) -> Any:
+        return tf.raw_ops.EncodeJpegVariableQuality(images=images, quality=quality)
+
+    specs = tf.TensorSpec([None, None, None], tf.uint8), tf.TensorSpec(None, tf.int32)
+    concrete = encode.get_concrete_function(*specs)
+    body, array = load_function(concrete).body, image(channels)
+    for quality in (30, 95):
+        (found,) = body.run([array, np.array(quality, np.int32)])
+        wanted = concrete(tf.constant(array), tf.constant(quality)).numpy()
+        pixels = [tf.io.decode_jpeg(data).numpy().astype(int) for data in (found.item(), wanted)]
+        assert np.abs(pixels[0] - pixels[1]).max() <= 4
+    for quality, text in ((101, "not 101"), ([50], "one number")):
+        with pytest.raises(InvalidArgumentError, match=text):
+            body.run([array, np.array(quality, np.int32)])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 
 tf = pytest.importorskip("tensorflow")
-pytest.importorskip("PIL")
+Image = pytest.importorskip("PIL.Image")
 
 from evaluation_check import check_evaluation, load_function  # noqa: E402
 
@@ -108,3 +110,64 @@ def test_what_is_no_image():
     )
     with pytest.raises(InvalidArgumentError):
         load_function(concrete).body.run([np.array(b"no", object)])
+
+
+def test_crops_of_jpeg_files():
+    attrs = {"constant": ["crop_window"], "dct_method": "INTEGER_ACCURATE"}
+    for window in ([0, 0, 5, 7], [3, 5, 7, 9], [20, 39, 1, 1]):
+        check_evaluation("DecodeAndCropJpeg", JPEGS["gray"], np.array(window, np.int32), **attrs)
+
+    @tf.function
+    def crop(contents, window):
+        return tf.raw_ops.DecodeAndCropJpeg(contents=contents, crop_window=window)
+
+    specs = tf.TensorSpec([], tf.string), tf.TensorSpec([None], tf.int32)
+    body = load_function(crop.get_concrete_function(*specs)).body
+    for name in ("color", "fine", "progressive"):
+        window = np.array([3, 5, 7, 9], np.int32)
+        found = np.asarray(body.run([JPEGS[name], window])[0], np.int32)
+        wanted = tf.io.decode_and_crop_jpeg(JPEGS[name].item(), window).numpy()
+        # TensorFlow doesn't decode what is beside the crop, and smooths its edge colors otherwise.
+        assert np.abs(found - wanted).max() <= 8
+    for window in ([0, 0, 38, 5], [-1, 0, 2, 2], [0, 0, 0, 5], [0, 25, 5, 5], [0, 0, 5]):
+        with pytest.raises(InvalidArgumentError, match="crop"):
+            body.run([JPEGS["color"], np.array(window, np.int32)])
+
+
+@pytest.mark.parametrize("name", JPEGS)
+def test_shapes_of_jpeg_files(name):
+    check_evaluation("ExtractJpegShape", JPEGS[name])
+    check_evaluation("ExtractJpegShape", JPEGS[name], output_type=tf.int64)
+
+
+def _webp(*frames, **options):
+    images = [Image.fromarray(frame) for frame in frames]
+    buffer = io.BytesIO()
+    if images[1:]:
+        options |= {"save_all": True, "append_images": images[1:]}
+    images[0].save(buffer, "WEBP", **options)
+    return np.array(buffer.getvalue(), object)
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_webp(channels, lossless):
+    data = _webp(_smooth(13, 17, channels), lossless=lossless)
+    for wanted in (0, channels):
+        check_evaluation("DecodeWebP", data, channels=wanted)
+
+
+def test_other_webp_files_are_refused():
+    def body(channels):
+        fn = tf.function(lambda data: tf.raw_ops.DecodeWebP(contents=data, channels=channels))
+        return load_function(fn.get_concrete_function(tf.TensorSpec([], tf.string))).body
+
+    still = _smooth(8, 9, 3)
+    with pytest.raises(InvalidArgumentError, match="has 3 channels, not 4"):
+        body(4).run([_webp(still)])
+    with pytest.raises(UnsupportedError, match="not animations"):
+        body(0).run([_webp(still, still // 2)])
+    with pytest.raises(InvalidArgumentError, match="no image of WEBP"):
+        body(0).run([JPEGS["color"]])
+    with pytest.raises(InvalidArgumentError, match="no image of WEBP"):
+        body(0).run([np.array(_webp(still).item()[:40], object)])
