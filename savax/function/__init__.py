@@ -49,6 +49,7 @@ from savax.function.evaluation._registered_gradients import (
 )
 from savax.function.evaluation._segments import Segment
 from savax.function.lowering._body_lowering import lower_body, renamed_function
+from savax.function.lowering._captured_arrays import CapturedArrays
 from savax.function.lowering._function_library import FunctionLibrary
 from savax.function.lowering._gradient_functions import lower_gradients
 from savax.function.lowering._graph_writer import GraphWriter
@@ -68,6 +69,7 @@ __all__ = [
     "Backend",
     "Body",
     "Capture",
+    "CapturedArrays",
     "CapturedTensor",
     "ConcreteFunction",
     "FrozenBody",

@@ -12,6 +12,7 @@ from savax.function import (
     GRADIENT_ATTR,
     OPS,
     Backend,
+    CapturedArrays,
     ConcreteFunction,
     FrozenBody,
     FunctionLibrary,
@@ -46,6 +47,7 @@ class ExportedFunctions:
     Attributes:
       library: all FunctionDefs by name, in the order in which they were added.
       names: name of each concrete function, by the object's id.
+      captured: the Variables of large arrays that the functions close over.
       gradients: the custom gradients of nodes in the library.
       sources: for each function that was lowered, if that is wanted, the names of its nodes and the
         equations that they were written for, outermost first.
@@ -53,6 +55,7 @@ class ExportedFunctions:
 
     library: dict[str, FunctionDef]
     names: Mapping[int, str]
+    captured: CapturedArrays
     gradients: Sequence[GradientFunction]
     sources: Mapping[str, Mapping[str, tuple[Any, ...]]]
 
@@ -90,6 +93,7 @@ def export_functions(
     _check_frozen(ordered)
     loaded = [c for c in ordered if isinstance(c.body, LoadedBody)]
     library = FunctionLibrary(_first_free_number(loaded), custom_gradients=custom_gradients)
+    library.captured_arrays = captured = CapturedArrays()
     library.sources = {} if with_sources else None
     gradients: dict[str, GradientFunction] = {}
     names = _add_loaded(library, loaded, gradients if custom_gradients else None)
@@ -124,7 +128,7 @@ def export_functions(
         raise kind("\n".join(problems))
     checks.finish()
     of_both = [*gradients.values(), *lower_gradients(library)]
-    return ExportedFunctions(library.functions, names, of_both, library.sources or {})
+    return ExportedFunctions(library.functions, names, captured, of_both, library.sources or {})
 
 
 def _check_frozen(concretes: Iterable[ConcreteFunction]) -> None:

@@ -6,7 +6,6 @@ State and constants as nodes, a call for each signature, and the parts that rest
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,7 @@ from savax.trackable import (
     Constant,
     ObjectGraph,
     Variable,
+    content_key,
     host_array,
 )
 from savax.types import DType, Shape, TensorSpec, as_dtype
@@ -99,11 +99,13 @@ class MainGraph:
         for obj in reversed(objects):
             if isinstance(obj, Variable):
                 self._add_variable(obj)
+        for other, stand_in in graph.stand_ins.items():
+            self.tensors[other] = self.tensors[id(stand_in)]
 
     def _add_constant(self, constant: Constant) -> None:
         value = host_array(constant.array)
         # Each function that closes over an array has a Constant of its own for it.
-        name = self._by_content.get(key := _content(value))
+        name = self._by_content.get(key := content_key(value))
         if name is None:
             dtype = as_dtype(value.dtype)
             large = dtype.size > 0 and value.nbytes >= _LARGE and not all_equal(value, dtype)
@@ -303,14 +305,6 @@ class MainGraph:
         graph.versions.producer = GRAPH_PRODUCER
         graph.versions.min_consumer = GRAPH_MIN_CONSUMER
         return graph
-
-
-def _content(value: np.ndarray[Any, Any]) -> Hashable:
-    """Returns what two arrays have in common if they are equal in every bit."""
-    if value.dtype == object:
-        return ("strings", value.shape, tuple(value.ravel()))
-    digest = hashlib.blake2b(np.ascontiguousarray(value).view(np.uint8).data).digest()
-    return (value.dtype.name, value.shape, digest)
 
 
 def tensor_info(node: str, index: int, dtype: DType, shape: Shape) -> TensorInfo:

@@ -12,7 +12,7 @@ from savax.errors import (
     TracingError,
     UntrackedDependencyError,
 )
-from savax.function import ConcreteFunction, Function, stripped_op_list
+from savax.function import CapturedArrays, ConcreteFunction, Function, stripped_op_list
 from savax.protos import MetaGraphDef, SavedModel, serialize
 from savax.saved_model._assets import AssetFiles, collect_assets
 from savax.saved_model._constants import INIT_OP_SIGNATURE_KEY, SCHEMA_VERSION, SERVING
@@ -37,10 +37,12 @@ from savax.saved_model._variable_policy import VariablePolicy
 from savax.trackable import (
     ObjectGraph,
     Trackable,
+    TrackedList,
     Variable,
     current_frame,
     freeze_object_graph,
 )
+from savax.trackable._names import CAPTURED_ARRAYS
 from savax.trackable.checkpoint import encode_object_graph, object_graph_tensor
 from savax.trackable.checkpoint._registered_savers import shards_of_savers
 from savax.trackable.checkpoint._sharded_tensors import require_here, split_sharded
@@ -107,9 +109,12 @@ def save(
     signature_map = _signature_map(obj, signatures)
     graph = _frozen(obj, signature_map)
     assets = collect_assets(graph)
+    functions = _exported(graph, signature_map, options)
+    if functions.captured.variables:
+        graph = _with_captured_arrays(graph, signature_map, functions.captured)
     encoded = encode_object_graph(graph)
     state = object_graph_tensor(encoded.proto)
-    built = build_saved_model(graph, signature_map, assets, state, options)
+    built = build_saved_model(graph, functions, signature_map, assets, state, options)
     form = model_form(built.proto, built.constants, options)
     debug_info = make_debug_info(built.sources) if options.save_debug_info else None
     tensors = list(require_here(split_sharded([*encoded.tensors, state])))
@@ -181,6 +186,37 @@ def _frozen(obj: Trackable, signatures: SignatureMap) -> ObjectGraph:
         traced = count
 
 
+def _exported(
+    graph: ObjectGraph, signatures: SignatureMap, options: SaveOptions
+) -> ExportedFunctions:
+    """Returns the functions of the object graph, and those of aliases, as FunctionDefs."""
+    concretes = [node.obj for node in graph.nodes if isinstance(node.obj, ConcreteFunction)]
+    _check_captures(graph, concretes)
+    return export_functions(
+        [*concretes, *_concrete_functions(options.aliases())],
+        custom_gradients=options.experimental_custom_gradients,
+        with_sources=options.save_debug_info,
+        backend=options.backend(),
+        targets=signature_targets(signatures, options.target),
+    )
+
+
+def _with_captured_arrays(
+    graph: ObjectGraph, signatures: SignatureMap, captured: CapturedArrays
+) -> ObjectGraph:
+    """Returns the object graph with Variables of the model in the places of large constants."""
+    taken = {name for name, _ in graph.nodes[0].children}
+    name, number = CAPTURED_ARRAYS, 0
+    while name in taken:
+        number += 1
+        name = f"{CAPTURED_ARRAYS}_{number}"
+    arrays = TrackedList(captured.variables)
+    extra: list[tuple[str, Trackable]] = [(SIGNATURES_ATTRIBUTE, signatures), (name, arrays)]
+    return freeze_object_graph(
+        graph.root, save_type="savedmodel", extra=extra, stand_ins=captured.stand_ins
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class BuiltModel:
     """A model that is still to be written.
@@ -198,6 +234,7 @@ class BuiltModel:
 
 def build_saved_model(
     graph: ObjectGraph,
+    functions: ExportedFunctions,
     signatures: SignatureMap,
     assets: AssetFiles,
     state: tuple[str, Any],
@@ -207,21 +244,12 @@ def build_saved_model(
 
     Args:
       graph: the frozen object graph, signatures included.
+      functions: its functions.
       signatures: the signatures by key.
       assets: the model's files.
       state: key and string tensor that hold the object graph in the checkpoint.
       options: SaveOptions.
     """
-    aliases = options.aliases()
-    concretes = [node.obj for node in graph.nodes if isinstance(node.obj, ConcreteFunction)]
-    _check_captures(graph, concretes)
-    functions = export_functions(
-        [*concretes, *_concrete_functions(aliases)],
-        custom_gradients=options.experimental_custom_gradients,
-        with_sources=options.save_debug_info,
-        backend=options.backend(),
-        targets=signature_targets(signatures, options.target),
-    )
     separate_shared_names(graph, functions)
     main = MainGraph()
     tables = GraphTables(main.writer, graph, functions)
@@ -245,7 +273,7 @@ def build_saved_model(
     for name, node in zip(assets.names, main.asset_nodes, strict=True):
         asset_file = meta_graph.asset_file_def.add(filename=name)
         asset_file.tensor_info.name = f"{node}:0"
-    _add_meta_info(meta_graph, functions, aliases, options)
+    _add_meta_info(meta_graph, functions, options.aliases(), options)
     return BuiltModel(model, main.large_constants, functions.sources)
 
 

@@ -6,6 +6,7 @@ Nothing here imports JAX; ``savax.function`` tells this layer about it.
 from __future__ import annotations
 
 from savax.trackable._arrays import (
+    content_key,
     host_array,
     set_array_converter,
     set_sharding_support,
@@ -98,6 +99,7 @@ __all__ = [
     "VariableRef",
     "VariableSynchronization",
     "checkpoint_key",
+    "content_key",
     "current_frame",
     "escape_local_name",
     "frame_scope",

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+# Under this name the root of a saved model has the large arrays that its functions close over, if
+# the user's object has no attribute of that name; else with a number behind it.
+CAPTURED_ARRAYS = "_captured_arrays"
+
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _ATTRIBUTES = ".ATTRIBUTES"
 _OPTIMIZER_SLOT = ".OPTIMIZER_SLOT"

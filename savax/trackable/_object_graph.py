@@ -46,12 +46,20 @@ class ObjectGraph:
     Attributes:
       nodes: all nodes; a node's id is its position.
       slots: slot variables, in the order of their nodes.
+      stand_ins: objects in the places of others, by the others' ids.
     """
 
-    def __init__(self, nodes: tuple[Node, ...], slots: tuple[SlotReference, ...] = ()) -> None:
+    def __init__(
+        self,
+        nodes: tuple[Node, ...],
+        slots: tuple[SlotReference, ...] = (),
+        stand_ins: Mapping[int, Trackable] | None = None,
+    ) -> None:
         self.nodes = nodes
         self.slots = slots
+        self.stand_ins = stand_ins or {}
         self._ids = {id(node.obj): node.id for node in nodes}
+        self._ids |= {other: self._ids[id(obj)] for other, obj in self.stand_ins.items()}
         self._slot_of = {slot.slot: slot for slot in slots}
 
     @property
@@ -122,6 +130,7 @@ def freeze_object_graph(
     *,
     save_type: SaveType = "checkpoint",
     extra: Iterable[tuple[str, Trackable]] = (),
+    stand_ins: Mapping[int, Trackable] | None = None,
     with_slots: bool = True,
 ) -> ObjectGraph:
     """Walks the objects that can be reached from a root, breadth first, and numbers them.
@@ -133,6 +142,8 @@ def freeze_object_graph(
       save_type: which edges to follow; SavedModels have functions and signatures too.
       extra: further edges of the root, after its own; a name that the root has already must lead
         to the same object.
+      stand_ins: objects that nodes are for in the place of others, by the others' ids. Edges to
+        the others are left out.
       with_slots: whether to include slot variables.
 
     Raises:
@@ -156,6 +167,8 @@ def freeze_object_graph(
             children = _with_extra(children, extra)
         named_ids = []
         for name, child in children.items():
+            if stand_ins and id(child) in stand_ins:
+                continue
             child_id = ids.setdefault(id(child), len(found))
             if child_id == len(found):
                 found.append(child)
@@ -166,7 +179,8 @@ def freeze_object_graph(
         Node(index, obj, *origin, children)
         for index, (obj, origin, children) in enumerate(zip(found, origins, edges, strict=True))
     ]
-    return _with_slots(nodes, ids) if with_slots else ObjectGraph(tuple(nodes))
+    slots = _add_slots(nodes, ids) if with_slots else ()
+    return ObjectGraph(tuple(nodes), tuple(slots), stand_ins)
 
 
 def _children(
@@ -197,7 +211,7 @@ def _with_extra(
     return combined
 
 
-def _with_slots(nodes: list[Node], ids: dict[int, int]) -> ObjectGraph:
+def _add_slots(nodes: list[Node], ids: dict[int, int]) -> list[SlotReference]:
     """Adds slot variables after all other nodes, by optimizer, slot name, then original."""
     slots: list[SlotReference] = []
     originals = list(nodes)
@@ -217,4 +231,4 @@ def _with_slots(nodes: list[Node], ids: dict[int, int]) -> ObjectGraph:
                 ids[id(slot)] = len(nodes)
                 slots.append(SlotReference(owner.id, original.id, slot_name, len(nodes)))
                 nodes.append(Node(len(nodes), slot, None, slot_name, ()))
-    return ObjectGraph(tuple(nodes), tuple(slots))
+    return slots

@@ -19,8 +19,10 @@ from savax.protos import FunctionDef, OpDef, encode_attr, encode_shape
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from savax.function.lowering._captured_arrays import CapturedArrays
     from savax.function.lowering._custom_gradient_calls import CustomGradientCall
     from savax.function.lowering._portable_forms import PortableForms
+    from savax.function.tracing._traced_body import Capture
     from savax.types import Shape
 
 
@@ -39,6 +41,8 @@ class FunctionLibrary:
         for, outermost first; None if nobody wants to know.
       custom_gradient_calls: calls whose gradients are still to be lowered; None if none is wanted.
       gradient_order: how many derivatives the gradient of a call that is lowered now would be.
+      captured_arrays: gets the large arrays that functions close over, to pass them as Variables;
+        None if they are passed as values.
       portable_forms: what the functions that are lowered now must run in; None for TensorFlow.
     """
 
@@ -51,6 +55,7 @@ class FunctionLibrary:
             [] if custom_gradients else None
         )
         self.gradient_order = 1
+        self.captured_arrays: CapturedArrays | None = None
         self.portable_forms: PortableForms | None = None
         self._number = first_number
 
@@ -64,6 +69,14 @@ class FunctionLibrary:
             self._number += 1
         self._number += 1
         return name
+
+    def stand_in(self, capture: Capture) -> Capture:
+        """Returns what a function gets in the place of a capture; see ``CapturedArrays``."""
+        return capture if self.captured_arrays is None else self.captured_arrays.stand_in(capture)
+
+    def has_stand_in(self, const: Any) -> bool:
+        """Whether an array in a jaxpr has a place among ``captured_arrays``."""
+        return self.captured_arrays is not None and self.captured_arrays.takes(const)
 
     def add(self, function: FunctionDef) -> None:
         """Adds a FunctionDef under its own name."""

@@ -28,6 +28,7 @@ from savax.function.lowering._lowering import CaptureSpec, capture_spec, lower_j
 from savax.function.lowering._primitive_scan import live_equations
 from savax.function.stablehlo._compilation import is_64_bit
 from savax.function.stablehlo._options import OPS, Backend
+from savax.function.tracing._body_assembly import SettledTrace, assemble_body
 from savax.function.tracing._trace_session import TraceSession
 from savax.types import TensorSpec
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from savax.function.lowering._custom_gradient_calls import CustomGradientCall
     from savax.function.lowering._function_library import FunctionLibrary
     from savax.function.tracing._trace_passes import FlatFunction
+    from savax.function.tracing._traced_body import Capture
     from savax.protos import FunctionDef, NodeDef
     from savax.trackable import Variable
 
@@ -54,12 +56,13 @@ class _Backward(NamedTuple):
     """A traced backward pass.
 
     Attributes:
-      jaxpr: from values of Variables, captures and gradients of results to gradients of operands.
-      variables: the Variables that it reads by itself.
+      jaxpr: from values of its own captures, captured operands and gradients of results to
+        gradients of operands.
+      captures: the Variables that it reads by itself, and large arrays that it closes over.
     """
 
     jaxpr: Any
-    variables: list[Variable]
+    captures: tuple[Capture, ...]
 
 
 class UnwrittenGradientError(UnsupportedError):
@@ -87,8 +90,8 @@ def lower_gradients(library: FunctionLibrary) -> list[GradientFunction]:
         function, node = place
         library.gradient_order = call.order + 1
         try:
-            captured = _needed(call)
-            variables = _lower(call, captured, library)
+            captured = _needed(call, library)
+            own = _lower(call, captured, library)
         except UnwrittenGradientError:
             raise
         except _UNWRITABLE:
@@ -107,15 +110,16 @@ def lower_gradients(library: FunctionLibrary) -> list[GradientFunction]:
                 "saves the model without its functions' own derivatives."
             )
             raise
-        found.append(_gradient_function(call, captured, variables, function, node))
+        found.append(_gradient_function(call, captured, own, function, node))
     return found
 
 
 def _lower(
     call: CustomGradientCall, captured: Sequence[int], library: FunctionLibrary
-) -> list[Variable]:
-    """Adds the gradient of a call to the library; returns the Variables that it reads."""
-    backward = _trace_backward(call, captured)
+) -> list[Capture]:
+    """Adds the gradient of a call to the library; returns what it captures by itself."""
+    backward = _trace_backward(call, captured, library)
+    own = [library.stand_in(capture) for capture in backward.captures]
     specs = [call.specs[len(call.wrapped) + i] for i in captured]
     captures = [
         CaptureSpec(f"capture_{i}", spec.dtype, spec.shape, is_variable=False)
@@ -128,7 +132,7 @@ def _lower(
             call.name,
             library,
             arg_specs=_named(call.specs),
-            captures=[*map(capture_spec, backward.variables), *captures],
+            captures=[*map(capture_spec, own), *captures],
             backend=OPS if module is None else Backend(replace(module, gradients=False)),
         )
     except UnsupportedError as error:
@@ -137,18 +141,18 @@ def _lower(
         raise UnwrittenGradientError(
             f"{error} Or save the function without its gradient: StableHLO(gradients=False)."
         ) from error
-    return backward.variables
+    return own
 
 
-def _needed(call: CustomGradientCall) -> list[int]:
+def _needed(call: CustomGradientCall, library: FunctionLibrary) -> list[int]:
     """Returns which of the moving and fixed operands the gradient depends on.
 
     TensorFlow has no gradients of loops whose bodies' tensors a gradient captures.
     """
     everything = range(len(call.moving) + len(call.fixed))
-    backward = _trace_backward(call, everything)
+    backward = _trace_backward(call, everything, library)
     jaxpr = backward.jaxpr.jaxpr
-    operands = jaxpr.invars[len(backward.variables) :]
+    operands = jaxpr.invars[len(backward.captures) :]
     used = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
     for equation, _ in live_equations(jaxpr):
         used.update(atom for atom in equation.invars if not isinstance(atom, Literal))
@@ -162,7 +166,7 @@ def _is_numeric(var: Any) -> bool:
 def _gradient_function(
     call: CustomGradientCall,
     captured: Sequence[int],
-    variables: Sequence[Variable],
+    own: Sequence[Capture],
     function: FunctionDef,
     node: NodeDef,
 ) -> GradientFunction:
@@ -174,7 +178,7 @@ def _gradient_function(
     return GradientFunction(
         gradient_type=call.name,
         function=call.name,
-        captures=(*variables, *captures),
+        captures=(*own, *captures),
         structured_inputs=((None, *_named(call.specs)), {}),
         structured_outputs=[None] * start + [*gradients] + [None] * len(call.fixed),
     )
@@ -206,12 +210,15 @@ def _graph_name(tensor: str, nodes: Mapping[str, NodeDef]) -> str:
     return f"{name}:{start + int(rest[1])}"
 
 
-def _trace_backward(call: CustomGradientCall, captured: Sequence[int]) -> _Backward:
+def _trace_backward(
+    call: CustomGradientCall, captured: Sequence[int], library: FunctionLibrary
+) -> _Backward:
     """Traces from captures and gradients of results to gradients of moving operands.
 
     Args:
       call: the call.
       captured: which of the moving and fixed operands it takes; it doesn't depend on the others.
+      library: has places for large arrays, or none.
 
     Raises:
       UnsupportedError: the backward pass assigns or makes Variables.
@@ -241,10 +248,12 @@ def _trace_backward(call: CustomGradientCall, captured: Sequence[int]) -> _Backw
 
     types = [*(of_operands[i] for i in captured), *of_results, *of_operands]
     wide = call.call.wide or any(map(is_64_bit, types))
-    return _trace_in_own_frame(backward, types, wide=wide)
+    return _trace_in_own_frame(backward, types, library, wide=wide)
 
 
-def _trace_in_own_frame(backward: FlatFunction, types: Sequence[Any], *, wide: bool) -> _Backward:
+def _trace_in_own_frame(
+    backward: FlatFunction, types: Sequence[Any], library: FunctionLibrary, *, wide: bool
+) -> _Backward:
     """Traces a backward pass whose arguments have the given abstract values."""
     wide = wide or bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
     arguments: list[Any] = [
@@ -259,10 +268,13 @@ def _trace_in_own_frame(backward: FlatFunction, types: Sequence[Any], *, wide: b
     session = TraceSession(backward, names, (), may_create=True)
     with jax.enable_x64(wide):
         done = session.settle(avals)
-    if done.written or session.created:
-        variable = (*done.written, *session.created)[0]
-        raise UnsupportedError(f"The derivative assigns the Variable {variable.name!r}.")
-    return _Backward(done.jaxpr, list(done.captures))
+        if done.written or session.created:
+            variable = (*done.written, *session.created)[0]
+            raise UnsupportedError(f"The derivative assigns the Variable {variable.name!r}.")
+        body = assemble_body(
+            SettledTrace(done, ()), names, under_trace=True, is_captured=library.has_stand_in
+        )
+    return _Backward(body.jaxpr, body.captures)
 
 
 def _abstract_variable(variable: Variable) -> jax.ShapeDtypeStruct:

@@ -123,7 +123,8 @@ def lower_function(
     """Lowers a traced function and adds the FunctionDef to the library.
 
     The FunctionDef takes the flat arguments, then the captures: Variables as resources, Constants
-    as values. It returns the flat results, and assigns the Variables that the function writes.
+    as values, if the library has no Variables for them. It returns the flat results, and assigns
+    the Variables that the function writes.
 
     Args:
       body: the traced function.
@@ -146,7 +147,7 @@ def lower_function(
         name,
         library,
         arg_specs=specs,
-        captures=[capture_spec(capture) for capture in body.captures],
+        captures=[capture_spec(library.stand_in(capture)) for capture in body.captures],
         written=body.written,
         out_dtypes=[spec.dtype for spec in body.out_specs],
         output_names=output_names,

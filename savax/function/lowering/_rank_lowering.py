@@ -126,7 +126,7 @@ class _RankWriter:
         self._body = body
         self._library = library
         self._base = base
-        self._captures = [capture_spec(capture) for capture in body.captures]
+        self._captures = [capture_spec(library.stand_in(capture)) for capture in body.captures]
         self._written = [self._captures[index].dtype for index in body.written]
         self._results = [spec.dtype for spec in body.out_specs]
         self._types = [spec.dtype for spec in body.arg_specs]

@@ -86,7 +86,7 @@ def _custom_jvp_call(
         "symbolic_zeros": symbolic_zeros,
     }
     call = equation_call(primitives.custom_jvp_call_p, params, operand_types, call_jaxpr)
-    return attach_gradient(g, call, operands, results)
+    return attach_gradient(g, call, operands, results, constant=range(num_consts))
 
 
 @lowers("custom_vjp_call", "custom_vjp_call_jaxpr")
@@ -111,7 +111,7 @@ def _custom_vjp_call(
         "symbolic_zeros": symbolic_zeros,
     }
     call = equation_call(primitives.custom_vjp_call_p, params, operand_types, call_jaxpr)
-    return attach_gradient(g, call, operands, results)
+    return attach_gradient(g, call, operands, results, constant=range(num_consts))
 
 
 @lowers("custom_linear_solve", "linear_solve")

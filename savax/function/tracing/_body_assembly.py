@@ -10,7 +10,7 @@ import jax.extend.core
 import numpy as np
 
 from savax.function._arrays import captured_dtype, jax_dtype, settled_value
-from savax.function.tracing._constant_hoisting import hoist_constants, is_large
+from savax.function.tracing._constant_hoisting import IsCaptured, hoist_constants, is_large
 from savax.function.tracing._jaxpr_checks import escaped_tracer_error, holds_tracers
 from savax.function.tracing._traced_body import TracedBody
 from savax.trackable import Constant, Variable
@@ -46,6 +46,7 @@ def assemble_body(
     under_trace: bool,
     captures: Sequence[Variable] | None = None,
     written: Sequence[Variable] | None = None,
+    is_captured: IsCaptured = is_large,
 ) -> TracedBody:
     """Returns the body for a finished pass.
 
@@ -56,6 +57,7 @@ def assemble_body(
       captures: which Variables the body takes, in order. By default those that were used, and
         large constants too.
       written: which of them it gives new values for; by default those that were assigned.
+      is_captured: whether a constant counts as large.
 
     Raises:
       EscapedTracerError: constants of the jaxpr exist only inside a transformation.
@@ -66,9 +68,9 @@ def assemble_body(
         raise escaped_tracer_error(done.jaxpr)
     closed, large = done.jaxpr, {}
     if captures is None:
-        closed = hoist_constants(closed)
+        closed = hoist_constants(closed, is_captured)
         pairs = zip(closed.jaxpr.constvars, closed.consts, strict=True)
-        large = {var: const for var, const in pairs if is_large(const)}
+        large = {var: const for var, const in pairs if is_captured(const)}
     captures = done.frame.touched if captures is None else captures
     written_ids = {id(variable) for variable in (done.written if written is None else written)}
     positions = tuple(i for i, v in enumerate(captures) if id(v) in written_ids)
