@@ -14,6 +14,7 @@ import jax.extend.core
 from savax.errors import VariableWriteError
 from savax.function._arrays import current_value, is_tracer, narrowed, settled_value
 from savax.function._hosted_execution import hosted_body, runs_on_host
+from savax.function._source_lines import user_frame
 from savax.function.evaluation._segments import Segment
 from savax.function.evaluation._x64 import as_int64
 from savax.function.lowering._body_lowering import lower_body
@@ -170,6 +171,20 @@ class TracedExecution:
     def captures(self) -> tuple[Trackable, ...]:
         """The Variables and constants that the function closes over, in order."""
         return self.traced.captures
+
+    def line_of(self, capture: Trackable) -> str:
+        """Returns where the user's code uses a capture first, as ``"file:line (function)"``."""
+        bodies = [self.traced]
+        if isinstance(self.traced, RankPolymorphicBody):
+            bodies = list(self.traced.bodies.values())
+        for body in bodies:
+            assert isinstance(body, TracedBody)
+            position = next(i for i, c in enumerate(body.captures) if c is capture)
+            variable = body.jaxpr.jaxpr.invars[position]
+            for equation in body.jaxpr.jaxpr.eqns:
+                if any(atom is variable for atom in equation.invars):
+                    return user_frame(equation)
+        return "unknown line"
 
     def run(self, flat_arguments: Sequence[Any]) -> Sequence[Any]:
         """Computes the flat results; reads and assigns the captured Variables."""

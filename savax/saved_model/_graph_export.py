@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 _NO_NODE_NAME_START = re.compile(r"^[^A-Za-z0-9.]+")
 _NO_NODE_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 
-_LARGE = 1 << 20  # bytes from which on a constant's content is kept apart
+_LARGE = 1 << 16  # bytes from which on a constant's content is kept apart
 _STRING = as_dtype("string")
 _RESOURCE = as_dtype("resource")
 

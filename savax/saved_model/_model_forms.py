@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from savax.protos import FingerprintDef, MetaGraphDef, SavedModel
+    from savax.protos import FingerprintDef, SavedModel
     from savax.saved_model._options import SaveOptions
 
 # A protobuf message can't be larger.
 MOST_BYTES = (1 << 31) - 1
+_TOO_LARGE = f"The model's graph has more than {MOST_BYTES:,} bytes, more than its format can hold."
 
 
 class ModelForm(Protocol):
@@ -43,27 +44,25 @@ def model_form(
     Args:
       model: the proto of a model with one MetaGraphDef; it is changed.
       constants: content of those constants of the main graph that isn't in the proto, by node.
-      options: ask for a form. Without a wish it is ``saved_model.pb``, and the image form for a
-        model that is too large for that.
+      options: ask for a form; without a wish it is ``saved_model.pb``.
 
     Raises:
-      InvalidArgumentError: a part of the model is too large for any form.
+      InvalidArgumentError: the model, or a part of an image, is too large for the form.
     """
     meta_graph = model.meta_graphs[0]
-    content = sum(array.nbytes for array in constants.values())
+    if options.experimental_image_format:
+        return ImageForm(model, constants)
     try:
-        if options.experimental_image_format or (content > MOST_BYTES and not options.as_text):
-            return ImageForm(model, constants)
         for node in meta_graph.graph_def.node:
             if node.name in constants:
                 node.attr["value"].tensor.CopyFrom(encode_tensor(constants[node.name]))
         data = canonical_bytes(model)
     except NotEncodableError as error:
-        raise InvalidArgumentError(_too_large(meta_graph)) from error
+        raise InvalidArgumentError(_TOO_LARGE) from error
+    if len(data) > MOST_BYTES:
+        raise InvalidArgumentError(_TOO_LARGE)
     if options.as_text:
         return TextForm(model, data)
-    if len(data) > MOST_BYTES:
-        return ImageForm(_without(model, constants), constants)
     return BinaryForm(model, data)
 
 
@@ -118,32 +117,6 @@ class ImageForm:
     def fingerprint(self, index: bytes | None) -> FingerprintDef:
         """Returns the fingerprint."""
         return make_image_fingerprint(self._model, self._writer.graphs[0], index)
-
-
-def _without(model: SavedModel, constants: Mapping[str, Any]) -> SavedModel:
-    """Returns the model without the content of constants."""
-    for node in model.meta_graphs[0].graph_def.node:
-        if node.name in constants:
-            tensor = node.attr["value"].tensor
-            kept = type(tensor)(dtype=tensor.dtype, tensor_shape=tensor.tensor_shape)
-            tensor.CopyFrom(kept)
-    return model
-
-
-def _too_large(meta_graph: MetaGraphDef) -> str:
-    nodes = (
-        (node.ByteSize(), function.signature.name, node.name)
-        for function in meta_graph.graph_def.library.function
-        for node in function.node_def
-        if node.op == "Const"
-    )
-    largest = sorted(nodes, reverse=True)[:5]
-    shown = ", ".join(f"{name} of {function} ({size:,} bytes)" for size, function, name in largest)
-    return (
-        f"The model's graph has more than {MOST_BYTES:,} bytes without the arrays that functions "
-        "close over, more than its format can hold. Make large arrays Variables; the largest "
-        f"constants of its functions: {shown or 'none'}."
-    )
 
 
 def _write_file(path: str, data: bytes) -> None:

@@ -22,6 +22,7 @@ from savax.saved_model._functions_export import ExportedFunctions, export_functi
 from savax.saved_model._gradients import write_gradients
 from savax.saved_model._graph_edits import check_namespaces, strip_debug_nodes
 from savax.saved_model._graph_export import MainGraph
+from savax.saved_model._graph_size import check_graph_size
 from savax.saved_model._model_forms import ModelForm, model_form
 from savax.saved_model._objects_export import ExportedGraph, export_objects
 from savax.saved_model._options import SaveOptions
@@ -91,7 +92,8 @@ def save(
       options: SaveOptions.
 
     Raises:
-      InvalidArgumentError: the object is no Trackable, or a signature isn't one.
+      InvalidArgumentError: the object is no Trackable, a signature isn't one, or the constants of
+        functions are too large for a graph.
       UntrackedDependencyError: functions use Variables that can't be reached from the object.
       UnsupportedError: functions use primitives that TensorFlow, or the target, has no form for.
       PublishError: the directory can't be written.
@@ -265,6 +267,8 @@ def build_saved_model(
     if not options.experimental_skip_saver:
         meta_graph.saver_def.CopyFrom(main.add_saver(graph, tables, *state))
     meta_graph.graph_def.CopyFrom(main.finish(functions))
+    if not options.experimental_image_format:
+        check_graph_size(graph, functions, main)
     if options.experimental_debug_stripper:
         strip_debug_nodes(meta_graph.graph_def)
     exported = ExportedGraph(functions, main.constants, assets.indices, main.devices)

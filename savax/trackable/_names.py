@@ -6,6 +6,7 @@ The rules are TensorFlow's: parts of a path are joined by ``/``; in each part ``
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 # Under this name the root of a saved model has the large arrays that its functions close over, if
 # the user's object has no attribute of that name; else with a number behind it.
 CAPTURED_ARRAYS = "_captured_arrays"
+CAPTURED_ARRAY = "captured_array_"  # what their names begin with
+_CAPTURED_PATH = re.compile(rf"root\.{CAPTURED_ARRAYS}(_\d+)?\.\d+")
 
 OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _ATTRIBUTES = ".ATTRIBUTES"
@@ -28,6 +31,16 @@ def escape_local_name(name: str) -> str:
 def object_name(local_names: Iterable[str]) -> str:
     """Returns what keys of an object start with, from the local names on the way from the root."""
     return "/".join(escape_local_name(name) for name in local_names)
+
+
+def is_captured_array(path: str, name: str) -> bool:
+    """Whether a Variable is a saved model's array that functions close over.
+
+    Args:
+      path: of the Variable from the root.
+      name: the Variable's own.
+    """
+    return name.startswith(CAPTURED_ARRAY) and _CAPTURED_PATH.fullmatch(path) is not None
 
 
 def checkpoint_key(name: str, attribute: str) -> str:

@@ -142,8 +142,7 @@ def freeze_object_graph(
       save_type: which edges to follow; SavedModels have functions and signatures too.
       extra: further edges of the root, after its own; a name that the root has already must lead
         to the same object.
-      stand_ins: objects that nodes are for in the place of others, by the others' ids. Edges to
-        the others are left out.
+      stand_ins: objects to which edges lead in the place of others, by the others' ids.
       with_slots: whether to include slot variables.
 
     Raises:
@@ -167,8 +166,8 @@ def freeze_object_graph(
             children = _with_extra(children, extra)
         named_ids = []
         for name, child in children.items():
-            if stand_ins and id(child) in stand_ins:
-                continue
+            if stand_ins:
+                child = stand_ins.get(id(child), child)
             child_id = ids.setdefault(id(child), len(found))
             if child_id == len(found):
                 found.append(child)

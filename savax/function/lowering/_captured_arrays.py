@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from savax.function.tracing._constant_hoisting import is_large
 from savax.trackable import Constant, Variable, content_key
+from savax.trackable._names import CAPTURED_ARRAY
 from savax.types import TensorSpec, as_dtype
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class CapturedArrays:
         return found
 
     def _new(self, array: Any) -> Variable:
-        name = f"captured_array_{len(self.variables)}"
+        name = f"{CAPTURED_ARRAY}{len(self.variables)}"
         spec = TensorSpec(tuple(array.shape), as_dtype(array.dtype), name)
         variable = Variable.without_value(spec, trainable=False)
         variable._set_host_value(array)

@@ -54,8 +54,8 @@ def assemble_body(
       settled: the pass.
       arg_names: of the arguments, for the graph.
       under_trace: whether the values of an enclosing JAX transformation may be constants.
-      captures: which Variables the body takes, in order. By default those that were used, and
-        large constants too.
+      captures: which Variables the body takes, in order, before large constants; by default those
+        that were used.
       written: which of them it gives new values for; by default those that were assigned.
       is_captured: whether a constant counts as large.
 
@@ -66,11 +66,9 @@ def assemble_body(
     closes_over_tracers = holds_tracers(done.jaxpr)
     if closes_over_tracers and not under_trace:
         raise escaped_tracer_error(done.jaxpr)
-    closed, large = done.jaxpr, {}
-    if captures is None:
-        closed = hoist_constants(closed, is_captured)
-        pairs = zip(closed.jaxpr.constvars, closed.consts, strict=True)
-        large = {var: const for var, const in pairs if is_captured(const)}
+    closed = hoist_constants(done.jaxpr, is_captured)
+    pairs = zip(closed.jaxpr.constvars, closed.consts, strict=True)
+    large = {var: const for var, const in pairs if is_captured(const)}
     captures = done.frame.touched if captures is None else captures
     written_ids = {id(variable) for variable in (done.written if written is None else written)}
     positions = tuple(i for i, v in enumerate(captures) if id(v) in written_ids)

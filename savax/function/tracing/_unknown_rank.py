@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
+
+from jax.extend.core import ClosedJaxpr, Var
 
 from savax.errors import TracingError
 from savax.function.tracing._body_assembly import assemble_body
 from savax.function.tracing._traced_body import RankPolymorphicBody, TracedBody
+from savax.trackable import Constant, content_key
 from savax.types import TensorSpec, generalize_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from savax.function.tracing._body_assembly import SettledTrace
     from savax.trackable import Variable
@@ -53,7 +57,7 @@ def trace_ranks(
         )
         for rank, one in settled.items()
     }
-    return _merged(bodies, unranked, specs, failures)
+    return _merged(_with_common_constants(bodies, len(captures)), unranked, specs, failures)
 
 
 def _with_rank(specs: Sequence[TensorSpec], unranked: Sequence[int], rank: int) -> list[TensorSpec]:
@@ -65,6 +69,51 @@ def _with_rank(specs: Sequence[TensorSpec], unranked: Sequence[int], rank: int) 
 
 def _union(groups: Sequence[Sequence[Variable]]) -> list[Variable]:
     return list({id(v): v for group in groups for v in group}.values())
+
+
+def _with_common_constants(bodies: Mapping[int, TracedBody], start: int) -> dict[int, TracedBody]:
+    """Returns bodies with the same captures in all.
+
+    Args:
+      bodies: traces whose large constants each trace may have made anew.
+      start: how many Variables they capture, before the constants.
+    """
+    if all(len(body.captures) == start for body in bodies.values()):
+        return dict(bodies)
+    common: dict[tuple[Hashable, int], tuple[Constant, Any]] = {}
+    inputs: dict[int, dict[tuple[Hashable, int], Any]] = {}
+    for rank, body in bodies.items():
+        own: dict[tuple[Hashable, int], Any] = {}
+        inputs[rank] = own
+        variables = body.jaxpr.jaxpr.invars[start:]
+        for capture, variable in zip(body.captures[start:], variables, strict=False):
+            assert isinstance(capture, Constant)
+            content = content_key(capture.array)
+            count = sum(key[0] == content for key in own)
+            common.setdefault((content, count), (capture, variable.aval))
+            own[content, count] = variable
+    constants = tuple(constant for constant, _ in common.values())
+    return {
+        rank: dataclasses.replace(
+            body,
+            captures=(*body.captures[:start], *constants),
+            jaxpr=_taking(
+                body.jaxpr,
+                start,
+                len(body.captures),
+                [inputs[rank].get(key) or Var(aval) for key, (_, aval) in common.items()],
+            ),
+        )
+        for rank, body in bodies.items()
+    }
+
+
+def _taking(closed: ClosedJaxpr, start: int, stop: int, variables: Sequence[Any]) -> ClosedJaxpr:
+    """Returns a jaxpr with other inputs in the place of some."""
+    jaxpr = closed.jaxpr
+    invars = [*jaxpr.invars[:start], *variables, *jaxpr.invars[stop:]]
+    debug_info = jaxpr.debug_info.with_unknown_names()
+    return ClosedJaxpr(jaxpr.replace(invars=invars, debug_info=debug_info), closed.consts)
 
 
 def _merged(

@@ -12,9 +12,11 @@ from savax.errors import (
     ShapeMismatchError,
 )
 from savax.trackable._base import SlotOwner
-from savax.trackable._object_graph import ObjectGraph, freeze_object_graph
+from savax.trackable._names import is_captured_array
+from savax.trackable._object_graph import Node, ObjectGraph, freeze_object_graph
 from savax.trackable._registry import SAVER_REGISTRY
 from savax.trackable._tree_parts import KEY_PROBLEM
+from savax.trackable._variable import Variable
 from savax.trackable.bundle import BundleReader
 from savax.trackable.checkpoint._matching import Assignment, Match, match_objects, match_slot
 from savax.trackable.checkpoint._registered_savers import restore_by_savers
@@ -164,6 +166,9 @@ class Restoration:
     def report(self, graph: ObjectGraph, exempt: Trackable | None = None) -> RestoreReport:
         """Returns what objects have got by now, and what is left over.
 
+        Arrays that the functions of a saved model close over don't count as left over: the object
+        that was saved has no Variables for them.
+
         Args:
           graph: all objects that can be reached now.
           exempt: an object that the checkpoint need not have.
@@ -179,7 +184,7 @@ class Restoration:
             elif id(node.obj) in self._unfit:
                 problems = self._unfit[id(node.obj)][1]
                 mismatched += [problem._replace(path=path) for problem in problems]
-            elif node.obj is not exempt and _has_values(node.obj):
+            elif node.obj is not exempt and _has_values(node.obj) and not _is_captured(path, node):
                 missing.append(Missing(path, type(node.obj).__name__))
         unused = self._unused_values({mismatch.key for mismatch in mismatched})
         return with_nearest(
@@ -200,10 +205,16 @@ class Restoration:
         unused = []
         for stored_id, name in left:
             key = self.stored.keys_of(stored_id)[name]
-            if key not in mismatched:
+            full_name = next(a.full_name for a in self.stored.nodes[stored_id].attributes)
+            if key not in mismatched and not is_captured_array(paths[stored_id], full_name):
                 entry = self._bundle.entry(key)
                 unused.append(Unused(paths[stored_id], key, entry.dtype, entry.shape))
         return unused
+
+
+def _is_captured(path: str, node: Node) -> bool:
+    """Whether a node is a part of a loaded model that checkpoints of the saved object lack."""
+    return isinstance(node.obj, Variable) and is_captured_array(path, node.obj.name)
 
 
 def _has_values(obj: Trackable) -> bool:
