@@ -92,9 +92,7 @@ def export_functions(
     ordered = _inner_first(concretes)
     _check_frozen(ordered)
     loaded = [c for c in ordered if isinstance(c.body, LoadedBody)]
-    library = FunctionLibrary(_first_free_number(loaded), custom_gradients=custom_gradients)
-    library.captured_arrays = captured = CapturedArrays()
-    library.sources = {} if with_sources else None
+    library = _new_library(loaded, custom_gradients=custom_gradients, with_sources=with_sources)
     gradients: dict[str, GradientFunction] = {}
     names = _add_loaded(library, loaded, gradients if custom_gradients else None)
     checks = TargetChecks(library, targets or {})
@@ -128,7 +126,24 @@ def export_functions(
         raise kind("\n".join(problems))
     checks.finish()
     of_both = [*gradients.values(), *lower_gradients(library)]
-    return ExportedFunctions(library.functions, names, captured, of_both, library.sources or {})
+    return _exported(library, names, of_both)
+
+
+def _new_library(
+    loaded: Iterable[ConcreteFunction], *, custom_gradients: bool, with_sources: bool
+) -> FunctionLibrary:
+    library = FunctionLibrary(_first_free_number(loaded), custom_gradients=custom_gradients)
+    library.captured_arrays = CapturedArrays()
+    library.sources = {} if with_sources else None
+    return library
+
+
+def _exported(
+    library: FunctionLibrary, names: Mapping[int, str], gradients: Sequence[GradientFunction]
+) -> ExportedFunctions:
+    captured = library.captured_arrays or CapturedArrays()
+    sources = library.sources or {}
+    return ExportedFunctions(library.functions, names, captured, gradients, sources)
 
 
 def _check_frozen(concretes: Iterable[ConcreteFunction]) -> None:

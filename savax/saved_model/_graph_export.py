@@ -29,6 +29,7 @@ from savax.saved_model._constants import (
     PREDICT_METHOD_NAME,
 )
 from savax.saved_model._tables_export import add_call
+from savax.saved_model.image._paths import LEAST_APART
 from savax.trackable import (
     VARIABLE_VALUE,
     Asset,
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 _NO_NODE_NAME_START = re.compile(r"^[^A-Za-z0-9.]+")
 _NO_NODE_NAME = re.compile(r"[^A-Za-z0-9_.-]")
 
-_LARGE = 1 << 16  # bytes from which on a constant's content is kept apart
 _STRING = as_dtype("string")
 _RESOURCE = as_dtype("resource")
 
@@ -108,7 +108,7 @@ class MainGraph:
         name = self._by_content.get(key := content_key(value))
         if name is None:
             dtype = as_dtype(value.dtype)
-            large = dtype.size > 0 and value.nbytes >= _LARGE and not all_equal(value, dtype)
+            large = dtype.size > 0 and value.nbytes >= LEAST_APART and not all_equal(value, dtype)
             tensor = TensorProto(dtype=dtype.number, tensor_shape=encode_shape(value.shape))
             attrs = {"dtype": dtype, "value": tensor if large else value}
             name = self._by_content[key] = self.writer.add_node("Const", "Const", attrs=attrs).name

@@ -62,6 +62,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from savax.protos import GraphDebugInfo
+
 
 class SavingInsideFunctionError(TracingError, AssertionError):
     """A model was saved while a function was traced."""
@@ -111,9 +113,7 @@ def save(
     signature_map = _signature_map(obj, signatures)
     graph = _frozen(obj, signature_map)
     assets = collect_assets(graph)
-    functions = _exported(graph, signature_map, options)
-    if functions.captured.variables:
-        graph = _with_captured_arrays(graph, signature_map, functions.captured)
+    graph, functions = _exported(graph, signature_map, options)
     encoded = encode_object_graph(graph)
     state = object_graph_tensor(encoded.proto)
     built = build_saved_model(graph, functions, signature_map, assets, state, options)
@@ -121,20 +121,24 @@ def save(
     debug_info = make_debug_info(built.sources) if options.save_debug_info else None
     tensors = list(require_here(split_sharded([*encoded.tensors, state])))
     recover(export_dir)
-    sharding = options.experimental_sharding_callback
 
     def build(directory: str) -> None:
         prefix = variables_prefix(directory)
         os.mkdir(os.path.dirname(prefix))
         by_savers = _written_by_savers(encoded.savers, directory)
+        sharding = options.experimental_sharding_callback
         write_with(sharding, prefix, [*by_savers, *tensors], fsync=False)
         _write_rest(directory, form, assets)
         if debug_info is not None:
-            os.mkdir(os.path.join(directory, DEBUG_DIRECTORY))
-            with open(os.path.join(directory, DEBUG_DIRECTORY, DEBUG_INFO_PB), "xb") as file:
-                file.write(serialize(debug_info))
+            _write_debug_info(directory, debug_info)
 
     publish_directory(export_dir, build)
+
+
+def _write_debug_info(directory: str, debug_info: GraphDebugInfo) -> None:
+    os.mkdir(os.path.join(directory, DEBUG_DIRECTORY))
+    with open(os.path.join(directory, DEBUG_DIRECTORY, DEBUG_INFO_PB), "xb") as file:
+        file.write(serialize(debug_info))
 
 
 def _written_by_savers(
@@ -190,17 +194,23 @@ def _frozen(obj: Trackable, signatures: SignatureMap) -> ObjectGraph:
 
 def _exported(
     graph: ObjectGraph, signatures: SignatureMap, options: SaveOptions
-) -> ExportedFunctions:
-    """Returns the functions of the object graph, and those of aliases, as FunctionDefs."""
+) -> tuple[ObjectGraph, ExportedFunctions]:
+    """Returns the functions of the object graph, and those of aliases, as FunctionDefs.
+
+    The object graph comes back with the large arrays that they close over.
+    """
     concretes = [node.obj for node in graph.nodes if isinstance(node.obj, ConcreteFunction)]
     _check_captures(graph, concretes)
-    return export_functions(
+    functions = export_functions(
         [*concretes, *_concrete_functions(options.aliases())],
         custom_gradients=options.experimental_custom_gradients,
         with_sources=options.save_debug_info,
         backend=options.backend(),
         targets=signature_targets(signatures, options.target),
     )
+    if functions.captured.variables:
+        graph = _with_captured_arrays(graph, signatures, functions.captured)
+    return graph, functions
 
 
 def _with_captured_arrays(

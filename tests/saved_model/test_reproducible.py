@@ -33,10 +33,12 @@ class _Everything(savax.Module):
     def __init__(self):
         rng = np.random.default_rng(0)
         large = rng.standard_normal((200, 200)).astype(np.float32)
+        huge = rng.standard_normal((200, 2000)).astype(np.float32)
         self.by_name = {name: savax.Variable(np.ones(2), name=name) for name in "kzaq"}
         self.first = savax.function(lambda x: _clipped(x) @ large, input_signature=[_spec()])
         self.second = savax.function(
-            lambda x: {"b": jnp.logaddexp(x, 1.0), "a": x @ large[::-1]}, input_signature=[_spec()]
+            lambda x: {"b": x @ huge, "a": x @ large[::-1], "c": x @ huge[::-1]},
+            input_signature=[_spec()],
         )
 
     @savax.function(input_signature=[])

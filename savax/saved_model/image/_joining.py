@@ -12,6 +12,7 @@ from savax.errors import CorruptSavedModelError, ResourceLimitError
 from savax.protos import ChunkMetadata, SavedModel, decode_shape, decode_tensor, parse
 from savax.saved_model.image._paths import (
     GROWING_FIELDS,
+    LEAST_APART,
     TENSOR_CONTENT,
     Step,
     constant_index,
@@ -30,7 +31,6 @@ _MOST_READ = 4
 _READ_FLOOR = 64 << 20
 _MOST_GAP = 1 << 16  # elements that may be missing before one that has a record
 _MOST_DEPTH = 100
-_SET_ASIDE = 1 << 20  # bytes from which on a constant isn't put into the message
 
 
 class ImageReader:
@@ -117,7 +117,7 @@ class ImageReader:
             self._metadata.chunks[i].size for i in indices if i < len(self._metadata.chunks)
         )
         # Without the few bytes around each part, they must be the elements and nothing else.
-        if wanted < _SET_ASIDE or not 0 <= found - wanted <= 12 * len(indices):
+        if wanted < LEAST_APART or not 0 <= found - wanted <= 12 * len(indices):
             return None
         array = np.empty(wanted, np.uint8)
         position = 0
@@ -188,7 +188,7 @@ class ImageReader:
             raise self._corrupt(f"has a record for the number {descriptor.full_name}")
         (record,) = self._records([field.message.chunk_index])
         index = constant_index(path[:-1]) if path[-1] == TENSOR_CONTENT else None
-        if index is not None and len(record) >= _SET_ASIDE:
+        if index is not None and len(record) >= LEAST_APART:
             self.constants[index] = self._array_of_content(message, record)
             return
         value = record if is_bytes else record.decode("utf-8")

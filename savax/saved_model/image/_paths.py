@@ -9,6 +9,9 @@ Step: TypeAlias = "int | str"  # the number of a field, an index, or a key
 _META_GRAPHS, _GRAPH_DEF, _NODE, _ATTR, _TENSOR = 2, 2, 1, 5, 8
 TENSOR_CONTENT = 4  # of TensorProto
 
+# Bytes from which on the content of a constant of the main graph is kept apart from its message.
+LEAST_APART = 1 << 16
+
 # Fields of TensorProto that hold the elements of a dtype as they are in memory. Such fields grow
 # when messages are merged, so an array may be spread over any number of records.
 GROWING_FIELDS = {

@@ -246,8 +246,10 @@ def test_the_variables_are_a_checkpoint_of_the_object(tmp_path) -> None:
     Checkpoint(loaded).restore(path).assert_consumed()
     np.testing.assert_allclose(loaded.f(X), X @ W, rtol=1e-4, atol=1e-4)
     Checkpoint(loaded).restore(prefix).assert_consumed()
-    theirs = tf.train.Checkpoint(tf.saved_model.load(str(tmp_path / "m")))
-    theirs.restore(prefix).assert_existing_objects_matched()
+    theirs = tf.Module()
+    theirs.v = tf.Variable(tf.zeros((2, 2)))
+    tf.train.Checkpoint(theirs).restore(prefix).expect_partial()
+    np.testing.assert_array_equal(theirs.v, np.eye(2))
 
 
 @pytest.mark.parametrize(

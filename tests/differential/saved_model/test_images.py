@@ -21,7 +21,7 @@ from savax.protos import (
     encode_shape,
     parse,
 )
-from savax.saved_model import SaveOptions, _model_forms, load, save
+from savax.saved_model import SaveOptions, _graph_size, load, save
 from savax.saved_model._reader import open_model, read_parts, read_saved_model
 from savax.saved_model.experimental import Fingerprint, read_fingerprint
 from savax.saved_model.image._splitting import ImageWriter
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.tf
 
 IMAGE = SaveOptions(experimental_image_format=True)
 X = np.float32([[1, 2, 3, 4]])
-MEBIBYTE = 1 << 20  # from which on constants have records of their own
+MOST_BYTES = 1 << 20  # from which on arrays that functions close over are Variables
 DTYPES = (
     *("float32", "float64", "complex64", "complex128", "int32", "int64", "uint16", "bool"),
     *("float16", "bfloat16", "int8"),
@@ -47,7 +47,7 @@ DTYPES = (
 def constant(dtype: str) -> Any:
     rng = np.random.default_rng(len(dtype))
     numpy_dtype = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
-    size = MEBIBYTE // numpy_dtype.itemsize + 40
+    size = MOST_BYTES // numpy_dtype.itemsize - 40
     values = rng.standard_normal(size) * 50
     if numpy_dtype.kind in "biu":
         return (np.abs(values) % 2 if dtype == "bool" else np.abs(values)).astype(numpy_dtype)
@@ -155,30 +155,24 @@ def test_fingerprint_is_what_tensorflow_computes(directory, tmp_path) -> None:
     assert read_fingerprint(tmp_path / "plain") != ours
 
 
-def test_a_model_beyond_the_limit_becomes_an_image(tmp_path, monkeypatch) -> None:
+def test_an_image_holds_what_other_forms_do_not(tmp_path, monkeypatch) -> None:
     want = np.asarray(Model()(X)["y"])
-    monkeypatch.setattr(_model_forms, "MOST_BYTES", 1 << 20)
-    save(Model(), tmp_path / "m")
-    assert (tmp_path / "m" / "saved_model.cpb").exists()
+    monkeypatch.setattr(_graph_size, "MOST_GRAPH_BYTES", 1 << 20)
+    with pytest.raises(ValueError, match="experimental_image_format=True"):
+        save(Model(), tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+    save(Model(), tmp_path / "m", options=IMAGE)
     joined_by_tensorflow((tmp_path / "m" / "saved_model.cpb").read_bytes())
     np.testing.assert_array_equal(load(tmp_path / "m")(X)["y"], want)
     # And once more, from what was loaded.
-    save(load(tmp_path / "m"), tmp_path / "again")
+    with pytest.raises(ValueError, match="experimental_image_format=True"):
+        save(load(tmp_path / "m"), tmp_path / "again")
+    save(load(tmp_path / "m"), tmp_path / "again", options=IMAGE)
     np.testing.assert_array_equal(load(tmp_path / "again")(X)["y"], want)
     monkeypatch.undo()
     save(load(tmp_path / "m"), tmp_path / "again")
     assert sorted(p.name for p in (tmp_path / "again").glob("saved_model.*")) == ["saved_model.pb"]
     np.testing.assert_array_equal(tf.saved_model.load(str(tmp_path / "again"))(X)["y"], want)
-
-
-def test_only_just_beyond_the_limit(tmp_path, monkeypatch) -> None:
-    # The arrays alone would fit, the whole of the message wouldn't.
-    arrays = constant("float32").nbytes + constant("int32").nbytes
-    monkeypatch.setattr(_model_forms, "MOST_BYTES", arrays + 1)
-    save(Model(), tmp_path / "m")
-    assert (tmp_path / "m" / "saved_model.cpb").exists()
-    joined_by_tensorflow((tmp_path / "m" / "saved_model.cpb").read_bytes())
-    np.testing.assert_array_equal(load(tmp_path / "m")(X)["y"], Model()(X)["y"])
 
 
 @pytest.mark.parametrize("method", ["", "b", "z"])
