@@ -26,7 +26,7 @@ TITLES = {
     "bundle_io": "Checkpoint files",
     "async_saving": "Saving in the background",
     "many_variables": "Checkpoints of many Variables",
-    "image_models": "Models beyond 2 GiB",
+    "image_models": "Graphs beyond 2 GiB",
     "export": "Export and load, in fresh processes",
     "inference": "Steady inference",
     "tensorflow_models": "Models from TensorFlow, on one core",
