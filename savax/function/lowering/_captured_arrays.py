@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from savax.function.tracing._constant_hoisting import is_large
+from savax.function.tracing._constant_hoisting import is_large, num_bytes
 from savax.trackable import Constant, Variable, content_key
 from savax.trackable._names import CAPTURED_ARRAY
 from savax.types import TensorSpec, as_dtype
@@ -42,7 +42,7 @@ class CapturedArrays:
     @staticmethod
     def takes(array: Any) -> bool:
         """Whether an array, which may be a tracer, gets a Variable."""
-        if not is_large(array) or array.nbytes < LEAST_BYTES:
+        if not is_large(array) or num_bytes(array) < LEAST_BYTES:
             return False
         return as_dtype(array.dtype).name not in _NO_VARIABLES
 

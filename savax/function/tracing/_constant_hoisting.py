@@ -28,7 +28,12 @@ def is_large(const: Any) -> bool:
     """Whether a constant of a jaxpr shall be a capture."""
     if is_tracer(const) or np.dtype(const.dtype).kind in "OT":
         return False
-    return bool(math.prod(const.shape) * np.dtype(const.dtype).itemsize > LARGEST_CONSTANT_BYTES)
+    return num_bytes(const) > LARGEST_CONSTANT_BYTES
+
+
+def num_bytes(const: Any) -> int:
+    """Returns the size of an array; some of JAX's own kinds don't know it."""
+    return math.prod(const.shape) * int(np.dtype(const.dtype).itemsize)
 
 
 def hoist_constants(
