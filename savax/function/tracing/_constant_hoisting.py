@@ -33,7 +33,7 @@ def is_large(const: Any) -> bool:
 
 def num_bytes(const: Any) -> int:
     """Returns the size of an array; some of JAX's own kinds don't know it."""
-    return int(math.prod(const.shape)) * np.dtype(const.dtype).itemsize
+    return int(math.prod(const.shape) * np.dtype(const.dtype).itemsize)
 
 
 def hoist_constants(
