@@ -71,3 +71,10 @@ def _lower_igamma_grad_a(g: GraphBuilder, a: Symbol, x: Symbol) -> Symbol:
 @evaluates("IgammaGradA")
 def _igamma_grad_a(a: jax.Array, x: jax.Array) -> jax.Array:
     return lax.igamma_grad_a(*jnp.broadcast_arrays(a, x))
+
+
+@evaluates("RandomGammaGrad")
+@jax.jit
+def _random_gamma_grad(alpha: jax.Array, sample: jax.Array) -> jax.Array:
+    slope: jax.Array = lax.random_gamma_grad(*jnp.broadcast_arrays(alpha, sample))
+    return slope
