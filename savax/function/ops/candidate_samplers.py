@@ -5,70 +5,25 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from savax.errors import InvalidArgumentError, ResourceLimitError, UnsupportedError
 from savax.function.ops._host_strings import check_result_elements
-from savax.function.ops._philox import philox_at
 from savax.function.ops._registry import evaluates
+from savax.function.ops._word_stream import Words
 from savax.function.ops.stateful_random import taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from savax.function.evaluation._walk import NodeContext
-    from savax.function.ops._philox import State
-
 # Counters that TensorFlow sets aside for each class that it draws.
 _RESERVED = 512
-
-# Words of the generator that are computed at a time.
-_COUNTERS = 256
 
 # Draws after which distinct classes aren't looked for any longer.
 _MAX_TRIES = 1 << 26
 
 _LOWEST = np.finfo(np.float32).min
-
-
-class _Words:
-    """The 32-bit words of a state, one after the other."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self._next = 0
-        self._found: list[int] = []
-
-    def word(self) -> int:
-        if not self._found:
-            steps = jnp.arange(_COUNTERS, dtype=jnp.uint32) + np.uint32(self._next)
-            self._next += _COUNTERS
-            words = np.stack([np.asarray(w) for w in _blocks(self._state, steps)], axis=-1)
-            self._found = words.reshape(-1)[::-1].tolist()
-        return self._found.pop()
-
-    def double(self) -> float:
-        """Returns a float of [0, 1)."""
-        high, low = self.word(), self.word()
-        return ((high & 0xFFFFF) << 32 | low) * 2.0**-52
-
-    def single(self) -> np.float32:
-        return np.float32((self.word() & 0x7FFFFF) * 2.0**-23)
-
-    def below(self, bound: int, bits: int) -> int:
-        """Returns an integer of [0, bound), drawn from as many words as it takes."""
-        rest = 0 if bound & (bound - 1) == 0 else 2**bits % bound
-        while True:
-            found = self.word()
-            if bits == 64:
-                found |= self.word() << 32
-            if found >= rest:
-                return found % bound
-
-
-_blocks = jax.jit(philox_at)
 
 
 def _expected(probabilities: Any, number: int, tries: int) -> Any:
@@ -92,7 +47,7 @@ def _sampled(
     number: int,
     unique: bool,
     size: int,
-    draw: Callable[[_Words], int],
+    draw: Callable[[Words], int],
     probabilities: Callable[[Any], Any],
 ) -> tuple[Any, Any, Any]:
     """Returns classes, and the expected counts of the true and of the drawn ones.
@@ -110,7 +65,7 @@ def _sampled(
     _check_classes(true_classes, size)
     if unique and number > size:
         raise InvalidArgumentError(f"{number} distinct classes can't be drawn out of {size}.")
-    words = _Words(taken(ctx, number * _RESERVED))
+    words = Words(taken(ctx, number * _RESERVED))
     found: dict[int, None] | list[int] = {} if unique else [draw(words) for _ in range(number)]
     tries = len(found)
     while isinstance(found, dict) and len(found) < number:
@@ -223,7 +178,7 @@ def _fixed_unigram(
     shares, other = _aliases(weights)
     total = np.cumsum(weights, dtype=np.float32)[-1]
 
-    def draw(words: _Words) -> int:
+    def draw(words: Words) -> int:
         share = words.single()
         found = words.below(range_max, 32)
         return found if share < shares[found] else other[found]

@@ -17,7 +17,6 @@ _CUDNN = (
     "savax runs"
 )
 _COLLECTIVE = "it sends data between devices; shard the arguments with JAX instead"
-_POOL = "its windows are drawn at random by TensorFlow's own generator on the host"
 _STATE = "it makes an object that lives in a TensorFlow session"
 _TEMPORARY = "it makes a variable that lives in one step of a TensorFlow session"
 _TENSORS_MAP = (
@@ -42,6 +41,7 @@ _ORDERING = (
 )
 _REMOVED = "TensorFlow removed it before its version 1.0, and doesn't run it either"
 _NO_KERNEL = "TensorFlow has no kernel of it for CPUs"
+_SDCA = "it trains linear estimators of TensorFlow 1, in threads whose order changes the result"
 _LEARNED = (
     "it draws by counts that it collects while it trains, and keeps in memory only; "
     "FixedUnigramCandidateSampler draws by known ones"
@@ -88,13 +88,6 @@ OP_REASONS: dict[str, str] = {
         _CHECKPOINT,
     ),
     **dict.fromkeys(("CudnnRNN", "CudnnRNNV2", "CudnnRNNV3", "CudnnRNNCanonicalToParams"), _CUDNN),
-    **dict.fromkeys(
-        (
-            *("FractionalAvgPool", "FractionalAvgPoolGrad", "FractionalMaxPool"),
-            "FractionalMaxPoolGrad",
-        ),
-        _POOL,
-    ),
     **dict.fromkeys(
         (
             *("Assign", "AssignAdd", "AssignSub", "CountUpTo", "IsVariableInitialized"),
@@ -155,12 +148,12 @@ OP_REASONS: dict[str, str] = {
     ),
     "DecodeJxl": "neither Pillow nor another usual library of Python decodes JPEG XL",
     "QuantizeDownAndShrinkRange": _QUANTIZED,
+    **dict.fromkeys(("SdcaOptimizer", "SdcaOptimizerV2", "SdcaShrinkL1"), _SDCA),
+    "SdcaFprint": "TensorFlow keeps the hash to itself, and may change it in any version",
     "LearnedUnigramCandidateSampler": _LEARNED,
     "ThreadUnsafeUnigramCandidateSampler": _LEARNED,
     "SobolSample": _SOBOL,
     "SparseMatrixOrderingAMD": _ORDERING,
-    "SampleDistortedBoundingBox": _POOL,
-    "SampleDistortedBoundingBoxV2": _POOL,
 }
 
 # Reasons of families, by the names of their ops.
