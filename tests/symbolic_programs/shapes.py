@@ -38,6 +38,24 @@ ROWS: dict[str, Row] = {
     ),
     "broadcast_two": row(lambda x, y: jnp.broadcast_arrays(x, y), f32("b", 1), f32(1, "n")),
     "broadcasting_add": row(lambda x, y: x[:, None] + y, f32("b", 4), f32("n", 1)),
+    # TensorFlow's kernels take five runs of axes; these have six and seven.
+    "outer_product": row(jnp.kron, f32("b", 4, 4), f32("n", 2, 3)),
+    "comparison_of_many_axes": row(
+        lambda x, y: x[:, None, :, None, :, None] > y[None, :, None, :, None, :],
+        f32("b", 2, 3),
+        f32(2, "n", 2),
+    ),
+    "broadcast_many_axes": row(
+        lambda x: jnp.broadcast_to(x[:, None, :, None, :, None], (*x.shape[:1], 2, 3, 4, 2, 5)),
+        f32("b", 3, 2),
+    ),
+    "selection_of_many_axes": row(
+        lambda x, y: jnp.where(
+            x[:, None, :, None, :, None, :] > 0, y[:, None, :, None, :, None], 2.0
+        ),
+        f32("b", 2, 3, 2),
+        f32(3, 2, 2),
+    ),
     "full": row(lambda x: (jnp.ones(x.shape), jnp.full((x.shape[0], 2), 7, jnp.int32)), X),
     "zeros_like": row(lambda x: jnp.zeros_like(x, shape=(x.shape[0] + 1,)), X),
     # Repetition and order.

@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol, overload
 import numpy as np
 
 from savax.errors import UnsupportedParamError
+from savax.function.lowering._broadcasts import (
+    BROADCASTING,
+    broadcast_shapes,
+    broadcast_steps,
+    can_broadcast,
+    without_broadcasts,
+)
 from savax.function.lowering._dim_lowering import INT32, DimLowering
 from savax.function.lowering._graph_nodes import (
     DimShape,
@@ -31,17 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["GraphBuilder", "Node", "ResultType", "Symbol", "is_static", "known_shape", "same_shape"]
 
-# Ops whose inputs broadcast: an operand that was broadcast before may be taken as it was.
-_BROADCASTING = frozenset(
-    (
-        *("AddV2", "Sub", "Mul", "RealDiv", "FloorDiv", "FloorMod", "TruncateDiv", "TruncateMod"),
-        *("Div", "Mod", "Maximum", "Minimum", "Pow", "SquaredDifference", "Atan2", "NextAfter"),
-        *("Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual", "SelectV2"),
-        *("LogicalAnd", "LogicalOr", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "LeftShift"),
-        *("RightShift", "DivNoNan", "MulNoNan", "Xdivy", "Xlogy", "Igamma", "Igammac", "Zeta"),
-        *("Polygamma", "Complex"),
-    )
-)
 _REDUCTIONS = frozenset({"Sum", "Max", "Min", "Prod", "Mean", "All", "Any"})
 
 # A constant up to this many elements is written out; a larger one of equal elements is a Fill.
@@ -150,14 +146,16 @@ class NodeBuilder:
         Raises:
           InvalidArgumentError: the inputs or attributes don't fit the op.
         """
-        if shapes is None and (op in _BROADCASTING or op in UNARY):
+        if shapes is None and (op in BROADCASTING or op in UNARY):
             below = self._below_transposes(op, inputs, name, attrs)
             if below is not None:
                 return below
         if shapes is None and shape is None:
             shape = broadcast_shapes([x.shape for x in inputs if isinstance(x, Symbol)])
-        if op in _BROADCASTING and shape is not None and len(inputs) > 1:
-            inputs = _without_broadcasts(inputs, shape)
+        if op in BROADCASTING and shape is not None and len(inputs) > 1:
+            inputs = without_broadcasts(op, inputs, shape)
+            if not can_broadcast(op, inputs):
+                inputs = self._all_broadcast(inputs, tuple(shape))
         all_shapes = shapes if shapes is not None else [shape if shape is not None else ()]
         forms = self.lowerer.library.portable_forms
         if forms is not None:
@@ -179,6 +177,10 @@ class NodeBuilder:
     ) -> Symbol | None:
         """Returns an op's result from what its inputs are transposes of, if they are."""
         return None
+
+    def _all_broadcast(self, inputs: Sequence[Any], shape: DimShape) -> tuple[Any, ...]:
+        """Returns inputs of an op that broadcasts, all of the shape of its result."""
+        return tuple(inputs)
 
     def const(self, value: Any, dtype: Any = None) -> Symbol:
         """Returns a constant; equal constants share one node.
@@ -273,6 +275,9 @@ class GraphBuilder(NodeBuilder):
         result = self.op(op, *given, name=name, **attrs)
         return self.transpose(result, to_first(result.ndim))
 
+    def _all_broadcast(self, inputs: Sequence[Any], shape: DimShape) -> tuple[Any, ...]:
+        return tuple(self.broadcast(x, shape) for x in inputs)
+
     def reshape(self, x: Symbol, shape: Sequence[Any]) -> Symbol:
         """Returns ``x`` in another shape with as many elements."""
         shape = tuple(shape)
@@ -327,7 +332,9 @@ class GraphBuilder(NodeBuilder):
             return self._fill(x.scalar, shape)
         if x.ndim == 0:
             return self._fill(x, shape)
-        return self.op("BroadcastTo", x, self.dims(shape), shape=shape)  # type: ignore[no-any-return]
+        for step in broadcast_steps(x.shape, shape):
+            x = self.op("BroadcastTo", x, self.dims(step), shape=step)
+        return x
 
     def cast(self, x: Symbol, dtype: Any) -> Symbol:
         """Returns ``x`` converted to a dtype with TensorFlow's Cast."""
@@ -447,51 +454,6 @@ class GraphBuilder(NodeBuilder):
         if scalar is not None and result.scalar is None:
             result.scalar = scalar
         return result
-
-
-def broadcast_shapes(shapes: Sequence[DimShape]) -> DimShape:
-    """Returns the shape that shapes broadcast to, as numpy's rules say."""
-    if not shapes:
-        return ()
-    result = shapes[0]
-    for shape in shapes[1:]:
-        if same_shape(result, shape):
-            continue
-        longer, shorter = (result, shape) if len(result) >= len(shape) else (shape, result)
-        offset = len(longer) - len(shorter)
-        result = (
-            *longer[:offset],
-            *(
-                b if is_static(a) and a == 1 else a
-                for a, b in zip(longer[offset:], shorter, strict=True)
-            ),
-        )
-    return tuple(result)
-
-
-def _without_broadcasts(inputs: Sequence[Any], shape: Sequence[Any]) -> tuple[Any, ...]:
-    """Returns the inputs of a broadcasting op without broadcasts that it does anyway."""
-    sources = list(inputs)
-    for index, x in enumerate(inputs):
-        source = _broadcast_source(x)
-        if source is None:
-            continue
-        shorter = [*sources[:index], source, *sources[index + 1 :]]
-        shapes = [s.shape for s in shorter if isinstance(s, Symbol)]
-        if same_shape(broadcast_shapes(shapes), tuple(shape)):
-            sources = shorter
-    return tuple(sources)
-
-
-def _broadcast_source(x: Any) -> Symbol | None:
-    """Returns what a symbol was broadcast from."""
-    if not isinstance(x, Symbol) or not x.shape:
-        return None
-    if x.scalar is not None:
-        return x.scalar
-    if x.node is not None and x.node.op == "BroadcastTo":
-        return x.node.inputs[0]
-    return None
 
 
 def _slice_size(start: Any, limit: Any, step: int) -> Any:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jax import export
 
 from savax.errors import InvalidArgumentError, UnsupportedParamError
+from savax.function.lowering._broadcasts import axis_runs, broadcast_shapes, broadcast_steps
 from savax.function.lowering._dim_lowering import dim_names
 from savax.function.lowering._function_library import (
     FunctionArgument,
@@ -14,7 +19,7 @@ from savax.function.lowering._function_library import (
     FunctionParts,
     build_function,
 )
-from savax.function.lowering._graph_builder import GraphBuilder, broadcast_shapes
+from savax.function.lowering._graph_builder import GraphBuilder
 from savax.function.lowering._graph_nodes import Symbol
 from savax.function.lowering._graph_writer import (
     GraphWriter,
@@ -274,6 +279,23 @@ def test_broadcast_shapes(b):
     assert broadcast_shapes([(b, 1), (4,), ()]) == (b, 4)
     assert broadcast_shapes([(1, 3), (b, 1)]) == (b, 3)
     assert broadcast_shapes([]) == ()
+
+
+@given(st.lists(st.sampled_from([1, 2, 3]), max_size=9), st.integers(0, 3), st.randoms())
+def test_broadcasts_are_done_in_steps_of_five_runs(dims, missing, random):
+    source = tuple(random.choice([1, dim]) for dim in dims)[missing:]
+    steps = [source, *broadcast_steps(source, tuple(dims))]
+    assert steps[-1] == tuple(dims)
+    for before, after in itertools.pairwise(steps):
+        assert np.broadcast_shapes(before, after) == after
+        assert len(axis_runs(before, after)) <= 5
+    assert len(steps) <= 4
+
+
+def test_runs_of_axes(b):
+    assert axis_runs((b, 4), (b, 4)) == [[0, 1]]
+    assert axis_runs((4,), (b, 1, 4)) == [[0], [2]]
+    assert axis_runs((b, 1, 1, 4, 1), (1, 1, 3, 4, 2)) == [[0], [2], [3], [4]]
 
 
 def test_shapes_of_concat(b):
