@@ -72,6 +72,7 @@ def export_functions(
     concretes: Sequence[ConcreteFunction],
     *,
     custom_gradients: bool = True,
+    captured_arrays: bool = True,
     with_sources: bool = False,
     backend: Backend = OPS,
     targets: Mapping[int, str] | None = None,
@@ -81,6 +82,7 @@ def export_functions(
     Args:
       concretes: in the order in which they get their numbers.
       custom_gradients: whether the gradient functions that models registered are kept.
+      captured_arrays: whether large arrays that functions close over become Variables.
       with_sources: whether to remember which equations nodes were written for.
       backend: what functions without a wish of their own are written as.
       targets: what has to run functions, by the objects' ids; TensorFlow, unless they say so.
@@ -92,7 +94,9 @@ def export_functions(
     ordered = _inner_first(concretes)
     _check_frozen(ordered)
     loaded = [c for c in ordered if isinstance(c.body, LoadedBody)]
-    library = _new_library(loaded, custom_gradients=custom_gradients, with_sources=with_sources)
+    library = FunctionLibrary(_first_free_number(loaded), custom_gradients=custom_gradients)
+    library.captured_arrays = CapturedArrays() if captured_arrays else None
+    library.sources = {} if with_sources else None
     gradients: dict[str, GradientFunction] = {}
     names = _add_loaded(library, loaded, gradients if custom_gradients else None)
     checks = TargetChecks(library, targets or {})
@@ -104,20 +108,11 @@ def export_functions(
             name = library.unique_name(f"__inference_{concrete.name}")
             names[id(concrete)] = name
             checks.begin(concrete)
-            spec = concrete.function_spec
             try:
-                lower_body(
-                    body.traced,
-                    name,
-                    library,
-                    output_names=_output_names(concrete),
-                    backend=chosen_backend(spec.lowering, spec.fallback, backend),
-                )
+                _lower_traced(concrete, body, name, library, backend)
             except UnsupportedError as error:
                 problems[f"In function {concrete.name!r}: {error}"] = None
                 kind = type(error)
-            else:
-                _write_jit_compile(library.functions[name], spec.jit_compile)
         elif isinstance(body, SignatureBody) and not problems:
             name = library.unique_name(f"__inference_{concrete.name}")
             names[id(concrete)] = name
@@ -129,13 +124,18 @@ def export_functions(
     return _exported(library, names, of_both)
 
 
-def _new_library(
-    loaded: Iterable[ConcreteFunction], *, custom_gradients: bool, with_sources: bool
-) -> FunctionLibrary:
-    library = FunctionLibrary(_first_free_number(loaded), custom_gradients=custom_gradients)
-    library.captured_arrays = CapturedArrays()
-    library.sources = {} if with_sources else None
-    return library
+def _lower_traced(
+    concrete: ConcreteFunction,
+    body: TracedExecution,
+    name: str,
+    library: FunctionLibrary,
+    backend: Backend,
+) -> None:
+    spec = concrete.function_spec
+    chosen = chosen_backend(spec.lowering, spec.fallback, backend)
+    names = _output_names(concrete)
+    definition = lower_body(body.traced, name, library, output_names=names, backend=chosen)
+    _write_jit_compile(definition, spec.jit_compile)
 
 
 def _exported(

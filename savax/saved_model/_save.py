@@ -36,6 +36,7 @@ from savax.saved_model._targets import signature_targets
 from savax.saved_model._variable_devices import device_of
 from savax.saved_model._variable_policy import VariablePolicy
 from savax.trackable import (
+    FunctionLike,
     ObjectGraph,
     Trackable,
     TrackedList,
@@ -204,6 +205,8 @@ def _exported(
     functions = export_functions(
         [*concretes, *_concrete_functions(options.aliases())],
         custom_gradients=options.experimental_custom_gradients,
+        # TensorFlow restores no Variables of a model that is a function.
+        captured_arrays=not isinstance(graph.root, FunctionLike),
         with_sources=options.save_debug_info,
         backend=options.backend(),
         targets=signature_targets(signatures, options.target),

@@ -18,6 +18,7 @@ Program = Callable[[Any], Any]
 
 _IDS = np.array([2, 0, 2, 1, 1], np.int32)
 _WEIGHTS = np.linspace(-1, 1, 20, dtype=np.float32).reshape(5, 4)
+_WIDE = np.linspace(-1, 1, 5 * 60_000, dtype=np.float32).reshape(5, 60_000)  # 1.2 MB
 _IMAGE_KERNEL = np.linspace(-1, 1, 24, dtype=np.float32).reshape(2, 2, 2, 3)
 
 
@@ -226,6 +227,13 @@ PRODUCTS: dict[str, Program] = {
     "bessel_i0e": special.i0e,
     "nextafter": lambda x: jnp.nextafter(x, x + 1),
 }
+CLOSURES: dict[str, Program] = {
+    "product": lambda x: (x @ _WIDE)[:, ::7_000],
+    "gather": lambda x: jnp.asarray(_WIDE.T)[jnp.abs(_ints(x))],
+    "in_a_loop": lambda x: lax.fori_loop(
+        0, 3, jax.jit(lambda i, y: y + jnp.asarray(_WIDE)[:, i] * i), x
+    ),
+}
 CONTROL: dict[str, Program] = {
     "cond": lambda x: lax.cond(x.sum() > 1, lambda y: y + 1, lambda y: y * 2, x),
     "switch": lambda x: lax.switch(
@@ -250,6 +258,7 @@ FAMILIES = {
     "integers": INTEGERS,
     "arrays": ARRAYS,
     "products": PRODUCTS,
+    "closures": CLOSURES,
     "control": CONTROL,
 }
 PROGRAMS: dict[str, Program] = {

@@ -325,3 +325,27 @@ def test_doors_to_jax(tmp_path) -> None:
     assert set(pure.state) == {f"{LIST}.0", f"{LIST}.1"}
     for function in (partial, sv.freeze(loaded.f), lambda x: pure(params, x)):
         np.testing.assert_allclose(function(X), X @ W, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("is_concrete", [False, True], ids=["function", "concrete"])
+def test_a_model_that_is_a_function_keeps_constants(is_concrete, tmp_path) -> None:
+    root = module(lambda x: x @ W).f
+    root = root.get_concrete_function() if is_concrete else root
+    save(root, tmp_path / "m", signatures=root)
+    assert captured(tmp_path / "m") == []
+    theirs = tf.saved_model.load(str(tmp_path / "m"))
+    found = theirs.signatures["serving_default"](x=tf.constant(X))["output_0"]
+    np.testing.assert_allclose(found, X @ W, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(load(tmp_path / "m")(X), X @ W, rtol=1e-4, atol=1e-4)
+
+
+def test_functions_of_aliases(tmp_path) -> None:
+    inner = module(lambda x: x @ weight(3)).f
+    inner.get_concrete_function()
+    root = module(lambda x: inner(x) + x @ W)
+    save(root, tmp_path / "m", options=SaveOptions(function_aliases={"inner": inner}))
+    assert len(captured(tmp_path / "m")) == 2
+    # A signature alone keeps the arrays alive.
+    signature = tf.saved_model.load(str(tmp_path / "m")).signatures["serving_default"]
+    found = signature(x=tf.constant(X))["output_0"]
+    np.testing.assert_allclose(found, X @ (W + weight(3)), rtol=1e-4, atol=1e-4)
