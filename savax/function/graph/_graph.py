@@ -18,7 +18,7 @@ from savax.protos._graph_versions import GRAPH_MIN_CONSUMER, GRAPH_PRODUCER
 from savax.trackable import Constant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
     from contextlib import AbstractContextManager
 
     from savax.types import DTypeLike, Shape
@@ -32,6 +32,7 @@ class Graph(GraphNodes, Collections):
 
     Attributes:
       resources: for objects outside the graph that functions captured, their handles in it.
+      captured: tensors of the large arrays that functions close over, by content.
       variable_scope: where ``get_variable`` looks.
       variables_by_name: what it has made.
     """
@@ -40,6 +41,7 @@ class Graph(GraphNodes, Collections):
         GraphNodes.__init__(self)
         Collections.__init__(self)
         self.resources: dict[int, Any] = {}
+        self.captured: dict[Hashable, Tensor] = {}
         self.variable_scope = VariableScope()
         self.variables_by_name: dict[str, Any] = {}
 

@@ -17,7 +17,7 @@ from savax.function.lowering._body_lowering import lower_body
 from savax.function.lowering._graph_writer import legal_node_name
 from savax.function.stablehlo._options import OPS, Backend, chosen_backend
 from savax.function.tracing._tracing import trace
-from savax.trackable import Constant, Variable
+from savax.trackable import Constant, Variable, content_key
 from savax.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _write(
         if isinstance(capture, Variable):
             captured.append(resource_of(graph, capture).handle)
         elif isinstance(capture, Constant):
-            captured.append(graph.constant(capture.array, name="captured"))
+            captured.append(_constant_of(graph, capture))
         else:
             raise UnsupportedError(
                 f"The function uses {capture!r}, which a graph can't hold yet; add a table by "
@@ -104,6 +104,16 @@ def _write(
     arguments = [tensor.name for tensor in (*tensors, *captured)]
 
     return inlined_nodes(definition, arguments, graph.library.functions, graph.unique_name)
+
+
+def _constant_of(graph: Graph, constant: Constant) -> Tensor:
+    """Returns the tensor of an array, which the graph has once."""
+    key = content_key(constant.array)
+    found = graph.captured.get(key)
+    if found is None:
+        with graph.control_dependencies(None):
+            found = graph.captured[key] = graph.constant(constant.array, name="captured")
+    return found
 
 
 def _renamed(graph: Graph, written: InlinedNodes, names: Sequence[str]) -> list[Tensor]:

@@ -349,3 +349,24 @@ def test_functions_of_aliases(tmp_path) -> None:
     signature = tf.saved_model.load(str(tmp_path / "m")).signatures["serving_default"]
     found = signature(x=tf.constant(X))["output_0"]
     np.testing.assert_allclose(found, X @ (W + weight(3)), rtol=1e-4, atol=1e-4)
+
+
+def test_graphs_of_version_1_have_each_array_once(tmp_path) -> None:
+    on_device = jnp.asarray(W)
+    with sv.compat.v1.Session(graph=sv.Graph()) as session:
+        x = sv.compat.v1.placeholder(sv.float32, [None, ROWS], name="x")
+        graph = session.graph
+        y = graph.add(lambda x: x @ W, x, name="y")
+        z = graph.add(lambda x: PROGRAMS["jit_in_scan"](x, on_device), x, name="z")
+        builder = sv.compat.v1.saved_model.Builder(str(tmp_path / "m"))
+        signature = sv.compat.v1.saved_model.predict_signature_def({"x": x}, {"y": y, "z": z})
+        builder.add_meta_graph_and_variables(session, ["serve"], {"serving_default": signature})
+    builder.save()
+    graph_def = proto(tmp_path / "m").meta_graphs[0].graph_def
+    bodies = [graph_def.node, *(function.node_def for function in graph_def.library.function)]
+    assert sum(node.ByteSize() > 1 << 20 for body in bodies for node in body) == 1
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        tf.compat.v1.saved_model.load(session, ["serve"], str(tmp_path / "m"))
+        found = session.run(["y:0", "z:0"], {"x:0": X})
+    np.testing.assert_allclose(found[0], X @ W, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found[1], PROGRAMS["jit_in_scan"](X, W), rtol=1e-4, atol=1e-4)
