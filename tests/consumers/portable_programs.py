@@ -162,6 +162,10 @@ ARRAYS: dict[str, Program] = {
     "cummax": lambda x: lax.cummax(x, axis=1),
     "reshape": lambda x: x.reshape(-1, 1),
     "transpose": lambda x: x.T,
+    "transposed_parts": lambda x: (
+        jnp.tile(x, (1, 2)).T.reshape(2, 5, -1).transpose(2, 0, 1)
+        * jnp.concatenate([x, x]).T.reshape(5, 2, -1).transpose(2, 1, 0)
+    ),
     "broadcast": lambda x: jnp.broadcast_to(x[:, None, :], (x.shape[0], 3, 5)),
     "concatenate": lambda x: jnp.concatenate([x, x[:, :2]], axis=1),
     "stack": lambda x: jnp.stack([x, x + 1], axis=1),
@@ -188,6 +192,8 @@ PRODUCTS: dict[str, Program] = {
     "matmul": lambda x: x @ _WEIGHTS,
     "batch_matmul": lambda x: (x[:, :, None] * x[:, None, :]) @ _WEIGHTS,
     "einsum": lambda x: jnp.einsum("bi,bj->bij", x, x @ _WEIGHTS),
+    "einsum_of_weights": lambda x: jnp.einsum("ab,cad->cbd", _WEIGHTS, _image(x)[..., 0]),
+    "matmul_of_weights": lambda x: (_WEIGHTS.T @ x.T).reshape(2, 2, -1).transpose(2, 1, 0),
     "conv": lambda x: _convolved(x, _IMAGE_KERNEL, window_strides=(1, 1), padding="SAME"),
     "conv_dilated": lambda x: _convolved(
         x, _IMAGE_KERNEL, window_strides=(1, 1), padding="VALID", rhs_dilation=(2, 2)

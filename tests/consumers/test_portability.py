@@ -47,18 +47,9 @@ REFUSED = {
 # Models that all consumers run as they are written for TensorFlow.
 UNTARGETED = [case for case in CASES if case.name in ("transformer", "control_flow")]
 
-# What a consumer fails at all the same, with its own words.
-LIMITS = {
-    ("litert", "products_resize"): "number of elements overflowed, for an unknown batch",
-}
 
-
-def accepted(target: str, consumer: str) -> dict[str, Any]:
-    return {
-        name: program
-        for name, program in PROGRAMS.items()
-        if name not in REFUSED[target] and (consumer, name) not in LIMITS
-    }
+def accepted(target: str) -> dict[str, Any]:
+    return {name: program for name, program in PROGRAMS.items() if name not in REFUSED[target]}
 
 
 def model_of(programs: dict[str, Any]) -> sx.Module:
@@ -86,7 +77,7 @@ def test_accepted_programs(consumer: str, tmp_path: Path) -> None:
     jobs = {case.name: untargeted(case, tmp_path) for case in UNTARGETED}
     # tf2onnx takes as long as all others together, so one model must do there.
     for target in ("onnx",) if consumer == "onnx" else (consumer, "portable"):
-        module = model_of(accepted(target, consumer))
+        module = model_of(accepted(target))
         save(module, tmp_path / target, module.f, SaveOptions(target=target))
         jobs[target] = Job(tmp_path / target, [{"x": X}])
     outcomes = dict(zip(jobs, run(consumer, list(jobs.values()), DIRECTORY), strict=True))
@@ -95,7 +86,7 @@ def test_accepted_programs(consumer: str, tmp_path: Path) -> None:
     problems = [
         f"{target}: {problem}"
         for target, outcome in outcomes.items()
-        for problem in differences(accepted(target, consumer), outcome)
+        for problem in differences(accepted(target), outcome)
     ]
     assert problems == []
 

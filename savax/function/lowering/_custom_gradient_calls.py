@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from savax.function._jax_names import bind_params
 from savax.function.lowering._graph_nodes import Symbol, known_shape
+from savax.function.stablehlo._options import MAX_ORDER
 from savax.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 # Larger constants are captured rather than repeated in the gradient function.
 _MAX_REPEATED_SIZE = 16
 
-# A backward pass often makes such calls itself, even of the same function, so there is no end to
-# the derivatives that could be written.
-MAX_ORDER = 2
 _REFUSAL = f"The model holds {MAX_ORDER} derivatives of functions with a derivative of their own."
 
 # In the paths of the files of JAX.

@@ -107,6 +107,13 @@ class DimLowering:
             )
         return found
 
+    def new_sizes(self, shape: tuple[Any, ...]) -> Symbol:
+        """Returns the sizes that a Reshape to a shape takes: -1 for the one that isn't known."""
+        unknown = [axis for axis, dim in enumerate(shape) if not is_static(dim)]
+        if len(unknown) != 1 or any(dim == 0 for dim in shape if is_static(dim)):
+            return self.vector(shape)
+        return self._builder.const([-1 if a in unknown else d for a, d in enumerate(shape)])
+
     def _add_source(self, symbol: Symbol) -> None:
         for axis, dim in enumerate(symbol.shape):
             if is_static(dim):

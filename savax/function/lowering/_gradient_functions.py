@@ -52,6 +52,13 @@ _UNWRITABLE = (
 )
 
 
+# What to do without a derivative of a module, by the derivative's order.
+_ORDERS = {
+    1: "its gradient: StableHLO(gradients=False)",
+    2: "its second derivative: StableHLO(gradients=1)",
+}
+
+
 class _Backward(NamedTuple):
     """A traced backward pass.
 
@@ -133,13 +140,15 @@ def _lower(
             library,
             arg_specs=_named(call.specs),
             captures=[*map(capture_spec, own), *captures],
-            backend=OPS if module is None else Backend(replace(module, gradients=False)),
+            backend=OPS
+            if module is None
+            else Backend(replace(module, gradients=module.gradients - 1)),
         )
     except UnsupportedError as error:
         if module is None:
             raise
         raise UnwrittenGradientError(
-            f"{error} Or save the function without its gradient: StableHLO(gradients=False)."
+            f"{error} Or save the function without {_ORDERS[call.order]}."
         ) from error
     return own
 

@@ -289,11 +289,10 @@ class GraphBuilder(NodeBuilder):
             return self.const(x.constant.reshape(shape), x.dtype)
         if x.node is not None and x.node.op == "Reshape":
             return self.reshape(x.node.inputs[0], shape)
-        unknown = [axis for axis, dim in enumerate(shape) if not is_static(dim)]
-        if len(unknown) == 1 and all(dim != 0 for dim in shape if is_static(dim)):
-            sizes: Any = self.const([-1 if a == unknown[0] else d for a, d in enumerate(shape)])
-        else:
-            sizes = self.dims(shape)
+        forms = self.lowerer.library.portable_forms
+        is_moved = forms is not None and forms.moves_reshape(x, shape)
+        compute = self.dims_lowering.vector if is_moved else self.dims_lowering.new_sizes
+        sizes = self._unscoped(compute, shape)
         return self._result(self.op("Reshape", x, sizes, shape=shape), x.scalar)
 
     def transpose(self, x: Symbol, perm: Sequence[int]) -> Symbol:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from savax.function._op_schemas import op_schema
 from savax.function._source_lines import is_of_rule
 from savax.function.evaluation._attr_decoding import default_attrs
+from savax.function.lowering._graph_nodes import is_static
 from savax.function.lowering._primitive_scan import nearest_line
 from savax.function.ops._registry import REPLACEMENTS
 from savax.portability import InputView, NodeView, TargetProblems, refusals, value_dtypes
@@ -50,6 +51,20 @@ class PortableForms:
     def runs(self, op: str, *dtypes: str) -> bool:
         """Whether all consumers run an op for dtypes."""
         return not refusals(NodeView(op, frozenset(dtypes)), self.consumers)
+
+    def moves_reshape(self, x: Symbol, shape: Sequence[Any]) -> bool:
+        """Whether a reader moves a Reshape to before what transposes ``x``, with a size of -1.
+
+        LiteRT's converter does, unless the sizes are computed or the unknown one stays the first.
+        """
+        if "litert" not in self.consumers or x.node is None or not x.shape or not shape:
+            return False
+        is_transposed = x.node.op in ("BatchMatMulV2", "MatMul", "Transpose")
+        return is_transposed and (is_static(shape[0]) or is_static(x.shape[0]))
+
+    def prefers_right(self, lhs: Symbol) -> bool:
+        """Whether a reader multiplies by what is known from the right only, and else as above."""
+        return "litert" in self.consumers and is_static(lhs.shape)
 
     def replaced(
         self,

@@ -42,8 +42,12 @@ def lower_einsum(
     out = [left[axis] for axis in batch[0]]
     out += [left[a] for a in range(lhs.ndim) if a not in contract[0] and a not in batch[0]]
     out += [right[b] for b in range(rhs.ndim) if b not in contract[1] and b not in batch[1]]
-    equation = f"{''.join(left)},{''.join(right)}->{''.join(out)}"
-    return g.op("Einsum", [lhs, rhs], equation=equation, shape=tuple(shape))
+    terms, operands = ["".join(left), "".join(right)], [lhs, rhs]
+    forms = g.lowerer.library.portable_forms
+    if forms is not None and forms.prefers_right(lhs):
+        terms, operands = terms[::-1], operands[::-1]
+    equation = f"{','.join(terms)}->{''.join(out)}"
+    return g.op("Einsum", operands, equation=equation, shape=tuple(shape))
 
 
 @evaluates("Einsum")

@@ -10,6 +10,10 @@ from savax.errors import InvalidArgumentError
 
 _VERSION = re.compile(r"\d{1,4}\.\d{1,4}\.\d{1,4}")
 
+# A backward pass often makes such calls itself, even of the same function, so there is no end to
+# the derivatives that could be written.
+MAX_ORDER = 2
+
 _PLATFORMS = frozenset({"cpu", "cuda", "rocm", "tpu"})
 
 
@@ -21,16 +25,17 @@ class StableHLO:
       platforms: where the module is to run: ``"cpu"``, ``"cuda"``, ``"rocm"``, ``"tpu"``.
       version: of StableHLO, as ``"0.14.0"``, that the module is written in. By default the oldest
         one from 1.0 on that has all operations of the module.
-      gradients: whether functions of TensorFlow get the gradient, as a module too. Without it
-        TensorFlow refuses to differentiate the function.
+      gradients: how many derivatives functions of TensorFlow get, each as a module too: 1 by
+        default, which ``True`` means as well, 2, or 0 (``False``). TensorFlow refuses to
+        differentiate the function more often.
 
     Raises:
-      InvalidArgumentError: a platform or version is none.
+      InvalidArgumentError: a platform or version is none, or there can't be so many derivatives.
     """
 
     platforms: tuple[str, ...] = ("cpu", "cuda", "tpu")
     version: str | None = None
-    gradients: bool = True
+    gradients: int = 1
 
     def __post_init__(self) -> None:
         if isinstance(self.platforms, str):
@@ -47,6 +52,10 @@ class StableHLO:
         if self.version is not None and not _VERSION.fullmatch(self.version):
             raise InvalidArgumentError(
                 f"A version of StableHLO has three numbers, as '1.0.0'; got {self.version!r}."
+            )
+        if not isinstance(self.gradients, int) or not 0 <= self.gradients <= MAX_ORDER:
+            raise InvalidArgumentError(
+                f"gradients is a number from 0 to {MAX_ORDER}, or a bool; got {self.gradients!r}."
             )
 
 

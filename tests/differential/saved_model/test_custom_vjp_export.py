@@ -226,6 +226,61 @@ def test_a_backward_pass_reads_variables(tmp_path, inner):
         again.w.assign(5.0)
 
 
+def _op_whose_backward_pass_reads(w):
+    @jax.custom_vjp
+    def op(x):
+        return jnp.sin(x)
+
+    op.defvjp(lambda x: (jnp.sin(x), x), lambda x, ct: (ct * jnp.cos(x) * w.value**2,))
+    return op
+
+
+def _op_with_backward_pass(w):
+    @jax.custom_vjp
+    def op(x, w):
+        return jnp.sin(x) * w
+
+    op.defvjp(
+        lambda x, w: (jnp.sin(x) * w, (x, w)),
+        lambda kept, ct: (ct * jnp.cos(kept[0]) * kept[1] ** 2, (ct * kept[0]).sum()),
+    )
+    return lambda x: op(x, w.value)
+
+
+def _op_with_forward_mode(w):
+    @jax.custom_jvp
+    def op(x, w):
+        return jnp.sin(x) * w
+
+    @op.defjvp
+    def _(primals, tangents):
+        x, w = primals
+        return op(x, w), jnp.cos(x) * w**2 * tangents[0] + x * tangents[1]
+
+    return lambda x: op(x, w.value)
+
+
+@pytest.mark.parametrize(
+    "make", [_op_whose_backward_pass_reads, _op_with_backward_pass, _op_with_forward_mode]
+)
+def test_second_derivatives_reach_variables(tmp_path, make):
+    """All three have the gradient cos(x) * w**2 with respect to x."""
+    model = savax.Module()
+    model.w = savax.Variable(1.5)
+    model.f = savax.function(make(model.w), input_signature=[savax.TensorSpec([None, 3])])
+    save(model, tmp_path / "model")
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    x = tf.constant(X)
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            total = tf.reduce_sum(loaded.f(x))
+        penalty = tf.reduce_sum(inner.gradient(total, x) ** 2)
+    found = outer.gradient(penalty, [x, loaded.w])
+    _assert_close(found, jax.grad(lambda x, w: ((jnp.cos(x) * w**2) ** 2).sum(), (0, 1))(X, 1.5))
+
+
 def test_a_variable_of_a_backward_pass_must_be_saved_too(tmp_path):
     other = savax.Variable(3.0, name="other")
     model = _model_with_backward(lambda _, ct: ct * other.value)

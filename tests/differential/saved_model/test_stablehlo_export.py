@@ -168,6 +168,92 @@ def test_tensorflow_refuses_derivatives_that_werent_wanted(tmp_path, wishes, opt
             tape.gradient(loaded.f(x), x)
 
 
+@pytest.fixture(scope="module")
+def twice(tmp_path_factory):
+    """Returns the directory of a model with second derivatives, and its function in JAX."""
+    module = savax.Module()
+    module.w = savax.Variable(np.array([0.5, -1.5, 2.0], np.float32), name="w")
+
+    @jax.custom_vjp
+    def cube(x):
+        return x**3
+
+    cube.defvjp(lambda x: (x**3, x), lambda x, g: (5 * g * x**2,))  # 5, as a sign of itself
+
+    def function(x, w):
+        return jnp.sin(cube(x) * w) @ w
+
+    module.f = savax.function(
+        lambda x: function(x, module.w.value),
+        input_signature=[SPEC],
+        lowering=savax.StableHLO(platforms=["cpu"], gradients=2),
+    )
+    directory = str(tmp_path_factory.mktemp("twice") / "model")
+    save(module, directory)
+    return directory, function
+
+
+def _penalty(function):
+    """Returns a function with the squared gradients of a function's sum."""
+
+    def penalty(x, w):
+        of_x, of_w = jax.grad(lambda x, w: function(x, w).sum(), (0, 1))(x, w)
+        return (of_x**2).sum() + (of_w**2).sum()
+
+    return penalty
+
+
+@pytest.mark.parametrize("in_graph", [False, True], ids=["eager", "graph"])
+def test_tensorflow_differentiates_a_module_twice(twice, in_graph) -> None:
+    directory, function = twice
+    loaded = tf.saved_model.load(directory)
+
+    def gradients(x):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                total = tf.reduce_sum(loaded.f(x))
+            of_x, of_w = inner.gradient(total, [x, loaded.w])
+            penalty = tf.reduce_sum(of_x**2) + tf.reduce_sum(of_w**2)
+        return of_x, of_w, *outer.gradient(penalty, [x, loaded.w])
+
+    found = (tf.function(gradients) if in_graph else gradients)(tf.constant(X))
+    w = loaded.w.numpy()
+    first = jax.grad(lambda x, w: function(x, w).sum(), (0, 1))(X, w)
+    second = jax.grad(_penalty(function), (0, 1))(X, w)
+    for have, want in zip(found, [*first, *second], strict=True):
+        np.testing.assert_allclose(have, want, rtol=1e-4, atol=1e-4)
+
+
+def test_savax_differentiates_its_module_twice(twice) -> None:
+    directory, function = twice
+    loaded = load(directory)
+    w = loaded.w.numpy()
+    found = jax.grad(lambda x: (jax.grad(lambda x: loaded.f(x).sum())(x) ** 2).sum())(X)
+    want = jax.grad(lambda x: (jax.grad(lambda x: function(x, w).sum())(x) ** 2).sum())(X)
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4)
+
+
+def test_tensorflow_refuses_a_derivative_too_many(twice) -> None:
+    loaded = tf.saved_model.load(twice[0])
+
+    def differentiated(function):
+        def derivative(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = function(x)
+            return tape.gradient(y, x)
+
+        return derivative
+
+    x = tf.constant(X)
+    second = differentiated(differentiated(loaded.f))
+    assert second(x).shape == x.shape
+    with pytest.raises(LookupError, match="XlaCallModule"):
+        differentiated(second)(x)
+
+
 def test_functions_choose_and_the_save_decides_for_the_others(tmp_path) -> None:
     module = savax.Module()
     module.a = savax.function(jnp.tanh, input_signature=[SPEC])
@@ -324,6 +410,8 @@ def test_strings_have_no_module(tmp_path) -> None:
         (lambda: savax.StableHLO(platforms=["gpu"]), "platforms are some of cpu, cuda, rocm, tpu"),
         (lambda: savax.StableHLO(platforms=[]), "platforms are some of"),
         (lambda: savax.StableHLO(version="1.2"), "three numbers"),
+        (lambda: savax.StableHLO(gradients=3), "a number from 0 to 2"),
+        (lambda: savax.StableHLO(gradients="two"), "a number from 0 to 2"),
         (lambda: savax.function(lowering="hlo"), "lowering is 'ops', 'stablehlo' or"),
         (lambda: savax.function(fallback=True), "fallback is 'refuse', 'stablehlo' or"),
         (lambda: SaveOptions(lowering="xla"), "lowering is 'ops', 'stablehlo' or"),
