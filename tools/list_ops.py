@@ -13,6 +13,7 @@ from pathlib import Path
 import savax.function.ops  # noqa: F401 - registers the rules
 from savax.function._op_schemas import OpSchema, known_ops, op_schema
 from savax.function.ops._registry import EVALUATIONS, FOLDS, LOWERINGS, Evaluation, _PairRule
+from savax.function.ops.internal_ops import internal_reason
 from savax.function.ops.refused_ops import op_reason
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -23,8 +24,9 @@ _HEAD = """# TensorFlow ops
 <!-- Written by tools/list_ops.py; change that instead. -->
 
 What savax does with the ops of TensorFlow's registry. **{evaluated}** are evaluated on JAX;
-{refused} more are refused, with a reason. A model with others loads, and the error of the function
-that holds them lists all of them.
+{refused} more are refused, with a reason, as are {internal} that only TensorFlow's runtime and its
+tests use, which aren't listed. A model with refused ops or with ops of its own loads, and the error
+of the function that holds them lists all of them.
 
 - *Written*: savax writes the op when it saves JAX functions.
 - *Types* are those of TensorFlow's schema; kernels of a device may have fewer. Types that the
@@ -111,12 +113,17 @@ def _family(row: Evaluation) -> str:
 def page() -> str:
     """Returns the text of the page."""
     written = _written_ops()
-    refused = {op: reason for op in known_ops() if (reason := op_reason(op)) is not None}
+    reasons = {op: reason for op in known_ops() if (reason := op_reason(op)) is not None}
+    refused = {op: reason for op, reason in reasons.items() if internal_reason(op) is None}
     families: dict[str, list[Evaluation]] = defaultdict(list)
     rows = [row for row in EVALUATIONS.values() if not row.is_custom]
     for row in rows:
         families[_family(row)].append(row)
-    parts = [_HEAD.format(evaluated=len(rows), refused=len(refused))]
+    parts = [
+        _HEAD.format(
+            evaluated=len(rows), refused=len(refused), internal=len(reasons) - len(refused)
+        )
+    ]
     for family, rows in sorted(families.items()):
         parts.append(f"\n## {family}\n\n| op | written | types | notes |\n|---|---|---|---|\n")
         for row in sorted(rows, key=lambda row: row.op):

@@ -12,7 +12,8 @@ import savax.function.ops
 from savax.function._op_schemas import known_ops
 from savax.function.evaluation._plan import PlanLibrary
 from savax.function.ops._registry import EVALUATIONS, FOLDS, check_registrations
-from savax.function.ops.refused_ops import OP_REASONS, op_reason
+from savax.function.ops.internal_ops import INTERNAL_PATTERNS, TEST_OPS, internal_reason
+from savax.function.ops.refused_ops import OP_REASONS, PATTERNS, op_reason
 from savax.protos import FunctionDef
 
 # What 469 models hold (Keras 2 and 3, tf.Module, version 1, serving samples), and how many do.
@@ -30,12 +31,53 @@ def test_ops_of_real_models_have_a_rule_or_a_reason() -> None:
     assert [op for op in CENSUS if op not in EVALUATIONS and op_reason(op) is None] == []
 
 
+# Nobody has taken them on yet.
+OPEN = frozenset(
+    {
+        "ExtractGlimpse",
+        "ExtractGlimpseV2",
+        "IsotonicRegression",
+        "KMC2ChainInitialization",
+        "KmeansPlusPlusInitialization",
+        "NearestNeighbors",
+        "SdcaFprint",
+        "SdcaOptimizer",
+        "SdcaOptimizerV2",
+        "SdcaShrinkL1",
+        "StatelessSampleDistortedBoundingBox",
+    }
+)
+
+
+def test_every_op_has_a_rule_or_a_reason() -> None:
+    found = {op for op in known_ops() if op not in EVALUATIONS and op_reason(op) is None}
+    assert found == OPEN
+
+
+@pytest.mark.tf
+def test_the_schemas_have_every_op_of_tensorflow() -> None:
+    tf = pytest.importorskip("tensorflow")
+    registry = pytest.importorskip("tensorflow.python.framework.op_def_registry")
+    public = {name for name in dir(tf.raw_ops) if callable(getattr(tf.raw_ops, name))}
+    assert public <= set(known_ops())
+    assert all(registry.get(name) is not None for name in known_ops())
+
+
 def test_no_op_has_a_rule_and_a_reason() -> None:
     assert [op for op in EVALUATIONS if op_reason(op) is not None] == []
 
 
 def test_reasons_are_of_ops_that_exist() -> None:
-    assert set(OP_REASONS) <= set(known_ops())
+    known = set(known_ops())
+    assert set(OP_REASONS) | TEST_OPS <= known
+    patterns = (*PATTERNS, *INTERNAL_PATTERNS)
+    assert [p.pattern for p, _ in patterns if not any(map(p.fullmatch, known))] == []
+
+
+@pytest.mark.tf
+def test_public_ops_are_not_taken_for_internal_ones() -> None:
+    tf = pytest.importorskip("tensorflow")
+    assert [op for op in known_ops() if internal_reason(op) and hasattr(tf.raw_ops, op)] == []
 
 
 def test_the_page_is_up_to_date() -> None:

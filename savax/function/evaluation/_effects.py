@@ -23,9 +23,9 @@ Origin: TypeAlias = "int | str | None"
 
 IDENTITY_OPS = frozenset({"Identity", "IdentityN", "StopGradient", "PreventGradient"})
 CALL_OPS = frozenset({"BatchFunction", "PartitionedCall", "StatefulPartitionedCall"})
-IF_OPS = frozenset({"If", "StatelessIf"})
+IF_OPS = frozenset({"If", "StatelessIf", "XlaIf"})
 FOR_OPS = frozenset({"For"})
-WHILE_OPS = frozenset({"While", "StatelessWhile"})
+WHILE_OPS = frozenset({"While", "StatelessWhile", "XlaWhile"})
 CASE_OPS = frozenset({"Case", "StatelessCase"})
 HANDLE_OPS = frozenset({"VarHandleOp"})
 

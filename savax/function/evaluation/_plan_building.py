@@ -67,6 +67,8 @@ TRANSPARENT_OPS = frozenset(
         "StatelessWhile",
         "StopGradient",
         "While",
+        "XlaIf",
+        "XlaWhile",
         "AssignVariableOp",
         "ReadVariableOp",
         "VarHandleOp",
@@ -74,6 +76,7 @@ TRANSPARENT_OPS = frozenset(
         "VariableShape",
         "DisableCopyOnRead",
         "Const",
+        "HostConst",
     }
 )
 

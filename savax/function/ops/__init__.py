@@ -114,6 +114,7 @@ from savax.function.ops import (
     windows,
     wrapped_calls,
     xla,
+    xla_programs,
 )
 
 __all__ = [
@@ -228,4 +229,5 @@ __all__ = [
     "windows",
     "wrapped_calls",
     "xla",
+    "xla_programs",
 ]

@@ -36,7 +36,7 @@ def _if(
     else_branch: FunctionRef,
 ) -> Any:
     branches = [ctx.plan(else_branch), ctx.plan(then_branch)]
-    return run_branches(ctx, _truth(cond), "cond", branches, input)
+    return run_branches(ctx, truth(cond), "cond", branches, input)
 
 
 @evaluates("Case", "StatelessCase", with_context=True, ignores=("Tout", "output_shapes"))
@@ -61,11 +61,10 @@ def _while(
 
 @evaluates("ToBool")
 def _to_bool(input: Any) -> Any:
-    truth = _truth(input)
-    return truth.astype(np.bool_)
+    return truth(input).astype(np.bool_)
 
 
-def _truth(cond: Any) -> Any:
+def truth(cond: Any) -> Any:
     """Returns 1 or 0 for what an If takes as its condition: any scalar, or whether it is empty."""
     known = static_value(cond)
     if cond.shape != ():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from savax.types import DType, Shape
 
 
-@evaluates("Const")
+@evaluates("Const", "HostConst")
 def _const(*, value: np.ndarray[Any, Any], dtype: DType) -> Any:
     return value
 

@@ -101,7 +101,7 @@ def _assign_variable_xla_concat_nd(
 
 @evaluates("CrossReplicaSum", static=("group_assignment",))
 def _cross_replica_sum(input: Any, group_assignment: Any) -> Any:
-    _check_alone("CrossReplicaSum", group_assignment)
+    check_alone("CrossReplicaSum", group_assignment)
     return input
 
 
@@ -111,11 +111,16 @@ def _cross_replica_sum(input: Any, group_assignment: Any) -> Any:
     ignores=("concat_dimension", "split_dimension", "split_count"),
 )
 def _all_to_all(input: Any, group_assignment: Any) -> Any:
-    _check_alone("AllToAll", group_assignment)
+    check_alone("AllToAll", group_assignment)
     return input
 
 
-def _check_alone(op: str, groups: Any) -> None:
+def check_alone(op: str, groups: Any) -> None:
+    """Refuses operations between replicas.
+
+    Raises:
+      UnsupportedParamError: a group has more than one.
+    """
     if np.ndim(groups) == 2 and np.shape(groups)[1] > 1:
         raise UnsupportedParamError(
             f"{op} exchanges values of {np.shape(groups)[1]} replicas, and a loaded model is one; "

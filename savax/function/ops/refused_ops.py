@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from savax.function.ops.internal_ops import internal_reason
+
 _PYTHON = "it calls Python code of the process that wrote the model, which no file holds"
 _FILES = "a loaded model may read its own assets only, and write no files"
 _NETWORK = "a loaded model doesn't talk to other processes"
@@ -180,7 +182,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     (r"TensorMap\w+|EmptyTensorMap", _MAP),
     (r"\w*Accumulator\w*|GetSession\w+|DeleteSession\w+", _STATE),
 )
-_PATTERNS = tuple((re.compile(pattern), reason) for pattern, reason in _FAMILIES)
+PATTERNS = tuple((re.compile(pattern), reason) for pattern, reason in _FAMILIES)
 
 
 def is_rewritten(op: str) -> bool:
@@ -192,7 +194,7 @@ def op_reason(op: str) -> str | None:
     """Returns why an op isn't evaluated; None if there is no reason but that nobody wrote it."""
     if op in OP_REASONS:
         return OP_REASONS[op]
-    for pattern, reason in _PATTERNS:
+    for pattern, reason in PATTERNS:
         if pattern.fullmatch(op):
             return reason
-    return None
+    return internal_reason(op)

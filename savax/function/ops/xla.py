@@ -20,7 +20,7 @@ from savax.function.ops._xla_numbers import (
 from savax.function.ops.shaping import sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from savax.function.evaluation._walk import NodeContext
     from savax.protos import FunctionRef
@@ -297,17 +297,36 @@ def _xla_variadic_reduce_v2(
     dimensions_to_reduce: list[int],
     reducer: FunctionRef,
 ) -> Any:
+    return joined_arrays(ctx, inputs, init_values, dimensions_to_reduce, reducer)
+
+
+def joined_arrays(
+    ctx: NodeContext,
+    inputs: Sequence[Any],
+    init_values: Sequence[Any],
+    dimensions: Sequence[int],
+    reducer: FunctionRef,
+) -> Any:
+    """Returns arrays of one shape, joined along some of their axes by a function of the graph.
+
+    Args:
+      ctx: of the node.
+      inputs: the arrays.
+      init_values: a scalar for each, with which the joining starts.
+      dimensions: the axes.
+      reducer: takes two sets of scalars and returns one.
+    """
     if len(inputs) == 1:
         joined = _reducer(ctx, reducer)
         start = _start(init_values[0])
-        return lax.reduce(jnp.asarray(inputs[0]), start, joined, dimensions_to_reduce)
+        return lax.reduce(jnp.asarray(inputs[0]), start, joined, dimensions)
 
     def join(left: Any, right: Any) -> Any:
         return tuple(ctx.call(reducer, [*left, *right]))
 
     arrays = tuple(jnp.asarray(x) for x in inputs)
     starts = tuple(jnp.asarray(x) for x in init_values)
-    return tuple(lax.reduce(arrays, starts, join, dimensions_to_reduce))
+    return tuple(lax.reduce(arrays, starts, join, dimensions))
 
 
 # The rest.
