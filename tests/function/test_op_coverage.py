@@ -51,7 +51,7 @@ OPEN = frozenset(
 
 def test_every_op_has_a_rule_or_a_reason() -> None:
     found = {op for op in known_ops() if op not in EVALUATIONS and op_reason(op) is None}
-    assert found == OPEN
+    assert found <= OPEN
 
 
 @pytest.mark.tf
