@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class _Pool:
+class Pool:
     """The attributes of a pool, resolved for an input shape.
 
     Attributes:
@@ -57,11 +57,14 @@ class _Pool:
 
     def average(self, x: Any) -> Any:
         """Returns the mean of each window, without what padding added."""
-        zero = np.zeros((), x.dtype)
-        total = lax.reduce_window(x, zero, lax.add, self.window, self.strides, self.padding)
-        return total / jnp.asarray(self._counts(x.shape), x.dtype)
+        return self.total(x) / jnp.asarray(self.counts(x.shape), x.dtype)
 
-    def _counts(self, shape: Sequence[int]) -> Any:
+    def total(self, x: Any) -> Any:
+        """Returns the sum of each window."""
+        zero = np.zeros((), x.dtype)
+        return lax.reduce_window(x, zero, lax.add, self.window, self.strides, self.padding)
+
+    def counts(self, shape: Sequence[int]) -> Any:
         """Returns the number of real elements per window, broadcastable to the result."""
         counts = np.ones((1,) * len(shape))
         for axis, size in enumerate(shape):
@@ -87,13 +90,13 @@ def _max_pool(
     data_format: str,
 ) -> Any:
     x = jnp.asarray(input)
-    return _Pool(x.shape, ksize, strides, padding, data_format, explicit_paddings).maximum(x)
+    return Pool(x.shape, ksize, strides, padding, data_format, explicit_paddings).maximum(x)
 
 
 @evaluates("MaxPoolV2", static=("ksize", "strides"))
 def _max_pool_v2(input: Any, ksize: Any, strides: Any, *, padding: str, data_format: str) -> Any:
     x = jnp.asarray(input)
-    return _Pool(x.shape, sizes(ksize), sizes(strides), padding, data_format).maximum(x)
+    return Pool(x.shape, sizes(ksize), sizes(strides), padding, data_format).maximum(x)
 
 
 @evaluates("MaxPool3D")
@@ -101,7 +104,7 @@ def _max_pool_3d(
     input: Any, *, ksize: Sequence[int], strides: Sequence[int], padding: str, data_format: str
 ) -> Any:
     x = jnp.asarray(input)
-    return _Pool(x.shape, ksize, strides, padding, data_format).maximum(x)
+    return Pool(x.shape, ksize, strides, padding, data_format).maximum(x)
 
 
 @evaluates("AvgPool")
@@ -109,7 +112,7 @@ def _avg_pool(
     value: Any, *, ksize: Sequence[int], strides: Sequence[int], padding: str, data_format: str
 ) -> Any:
     x = jnp.asarray(value)
-    return _Pool(x.shape, ksize, strides, padding, data_format).average(x)
+    return Pool(x.shape, ksize, strides, padding, data_format).average(x)
 
 
 @evaluates("AvgPool3D")
@@ -117,7 +120,7 @@ def _avg_pool_3d(
     input: Any, *, ksize: Sequence[int], strides: Sequence[int], padding: str, data_format: str
 ) -> Any:
     x = jnp.asarray(input)
-    return _Pool(x.shape, ksize, strides, padding, data_format).average(x)
+    return Pool(x.shape, ksize, strides, padding, data_format).average(x)
 
 
 @evaluates("MaxPoolGrad")
@@ -133,7 +136,7 @@ def _max_pool_grad(
     data_format: str,
 ) -> Any:
     x = jnp.asarray(orig_input)
-    pool = _Pool(x.shape, ksize, strides, padding, data_format, explicit_paddings)
+    pool = Pool(x.shape, ksize, strides, padding, data_format, explicit_paddings)
     return jax.vjp(pool.maximum, x)[1](jnp.asarray(grad))[0]
 
 
@@ -149,7 +152,7 @@ def _max_pool_grad_v2(
     data_format: str,
 ) -> Any:
     x = jnp.asarray(orig_input)
-    pool = _Pool(x.shape, sizes(ksize), sizes(strides), padding, data_format)
+    pool = Pool(x.shape, sizes(ksize), sizes(strides), padding, data_format)
     return jax.vjp(pool.maximum, x)[1](jnp.asarray(grad))[0]
 
 
@@ -165,7 +168,7 @@ def _max_pool_3d_grad(
     data_format: str,
 ) -> Any:
     x = jnp.asarray(orig_input)
-    pool = _Pool(x.shape, ksize, strides, padding, data_format)
+    pool = Pool(x.shape, ksize, strides, padding, data_format)
     return jax.vjp(pool.maximum, x)[1](jnp.asarray(grad))[0]
 
 
@@ -181,7 +184,7 @@ def _max_pool_grad_grad_v2(
     data_format: str,
 ) -> Any:
     x = jnp.asarray(orig_input)
-    pool = _Pool(x.shape, sizes(ksize), sizes(strides), padding, data_format)
+    pool = Pool(x.shape, sizes(ksize), sizes(strides), padding, data_format)
     return jax.jvp(pool.maximum, (x,), (jnp.asarray(grad),))[1]
 
 
@@ -197,7 +200,7 @@ def _max_pool_grad_grad(
     data_format: str,
 ) -> Any:
     x = jnp.asarray(orig_input)
-    pool = _Pool(x.shape, ksize, strides, padding, data_format)
+    pool = Pool(x.shape, ksize, strides, padding, data_format)
     return jax.jvp(pool.maximum, (x,), (jnp.asarray(grad),))[1]
 
 
@@ -231,6 +234,6 @@ def _average_gradient(
     shape: Any, grad: Any, ksize: Sequence[int], strides: Sequence[int], padding: str, layout: str
 ) -> Any:
     grad = jnp.asarray(grad)
-    pool = _Pool(sizes(shape), ksize, strides, padding, layout)
+    pool = Pool(sizes(shape), ksize, strides, padding, layout)
     operand = jax.ShapeDtypeStruct(sizes(shape), grad.dtype)  # type: ignore[no-untyped-call]
     return jax.linear_transpose(pool.average, operand)(grad)[0]

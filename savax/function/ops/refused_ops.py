@@ -32,7 +32,7 @@ _GRADIENT_STACK = (
 )
 _OLD_GRADIENT_ARRAY = "it collects the gradient of a version 1 loop; use jax.grad instead"
 _QUANTIZED = (
-    "it computes with 8-bit integers in kernels whose rounding depends on the processor; "
+    "it computes with 8-bit integers in kernels that depend on the processor, such as oneDNN's; "
     "dequantize the model, or use fake quantization"
 )
 _DEBUG = "it reports to TensorFlow's debugger"
@@ -177,7 +177,11 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     (r"(IsBoosted|Boosted)Trees\w+|TensorForest\w+", _TREES),
     (r"Debug\w+", _DEBUG),
     (r"Apply\w+|SparseApply\w+|Scatter(Add|Sub|Mul|Div|Max|Min|Update|Nd\w+)", _SESSION_VARIABLE),
-    (r"Quantized\w+|Requantiz\w+|UniformQuantized\w+", _QUANTIZED),
+    (
+        r"Quantized(BatchNorm\w+|ConcatV2|Conv2D\w+|DepthwiseConv2D\w*|InstanceNorm|MatMulWith\w+"
+        r"|ResizeBilinear)|Requantiz\w+PerChannel|UniformQuantized\w+",
+        _QUANTIZED,
+    ),
     (r"Map(Clear|Incomplete\w*|Peek|Size|Stage|Unstage\w*)|OrderedMap\w+", _STATE),
     (r"TensorMap\w+|EmptyTensorMap", _MAP),
     (r"\w*Accumulator\w*|GetSession\w+|DeleteSession\w+", _STATE),

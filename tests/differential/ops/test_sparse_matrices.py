@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import jax
@@ -23,7 +22,7 @@ pytestmark = pytest.mark.tf
 raw = tf.raw_ops
 WIDE = np.array([[0, 1, -2, 0], [0, 0, 0, 0], [3, 0, 4, 0.5]])
 BATCH = np.stack([WIDE, WIDE * 0, WIDE[::-1] * 2])
-TYPES = [np.float32, np.float64, np.complex64, np.complex128]
+TYPES = [np.float32, np.complex128]
 
 
 def places_of(array: np.ndarray) -> np.ndarray:
@@ -84,10 +83,10 @@ def test_zeros_that_are_stored_and_unordered_columns_agree() -> None:
     check_function(tf.function(forms), WIDE.astype(np.float32))
 
 
+NAMES = ("transpose_a", "adjoint_a", "transpose_b", "adjoint_b")
 FLAGS = [
-    dict(zip(("transpose_a", "adjoint_a", "transpose_b", "adjoint_b"), flags, strict=True))
-    for flags in itertools.product([False, True], repeat=4)
-    if flags[:2] != (True, True) and flags[2:] != (True, True)
+    {name: name in chosen for name in NAMES}
+    for chosen in ((), NAMES[:1], NAMES[3:], NAMES[::2], NAMES[1::2])
 ]
 
 
