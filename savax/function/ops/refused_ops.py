@@ -149,7 +149,6 @@ OP_REASONS: dict[str, str] = {
         _NO_KERNEL,
     ),
     "DecodeJxl": "neither Pillow nor another usual library of Python decodes JPEG XL",
-    "QuantizeDownAndShrinkRange": _QUANTIZED,
     **dict.fromkeys(("SdcaOptimizer", "SdcaOptimizerV2", "SdcaShrinkL1"), _SDCA),
     "SdcaFprint": "TensorFlow keeps the hash to itself, and may change it in any version",
     "LearnedUnigramCandidateSampler": _LEARNED,
