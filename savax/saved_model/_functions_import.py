@@ -16,17 +16,19 @@ from savax.function import (
     RegisteredGradients,
     import_composites,
 )
-from savax.protos import FunctionSpec as FunctionSpecProto
 from savax.protos import (
+    FunctionDef,
     GraphDef,
     SavedBareConcreteFunction,
     SavedConcreteFunction,
     SavedObjectGraph,
     StructuredValue,
     TypeSpecValue,
+    decode_shape,
     decode_structure,
     functions_by_name,
 )
+from savax.protos import FunctionSpec as FunctionSpecProto
 from savax.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -94,14 +96,18 @@ class FunctionImporter:
                 f"The concrete function {name!r} isn't in the model's function library."
             )
         structured = _imported(name, signature.canonicalized_input_signature)
-        if not _is_call(structured):
-            raise CorruptSavedModelError(
-                f"The input signature of {name!r} is no pair of arguments and keyword arguments."
-            )
         count = len(definition.signature.input_arg) - len(captures)
         names = [arg.name for arg in definition.signature.input_arg][: max(count, 0)]
         if bare is not None and len(bare.argument_keywords) == len(names):
             names = list(bare.argument_keywords)
+        if structured is None:
+            # A function that was cut out of a graph (`prune`) takes tensors in their order.
+            structured = (_tensors(definition, names), {})
+            spec = FunctionSpec(spec.name, tuple(names)) if len({*names}) == len(names) else spec
+        if not _is_call(structured):
+            raise CorruptSavedModelError(
+                f"The input signature of {name!r} is no pair of arguments and keyword arguments."
+            )
         leaves = jax.tree.leaves(structured)
         is_plain = not any(isinstance(leaf, TypeSpecValue) for leaf in leaves)
         if is_plain and sum(isinstance(leaf, TensorSpec) for leaf in leaves) != count:
@@ -135,6 +141,22 @@ def _imported(name: str, structured: StructuredValue) -> Any:
         raise CorruptSavedModelError(f"The signature of {name!r}: {error}") from error
 
 
+def _tensors(definition: FunctionDef, names: Sequence[str]) -> tuple[TensorSpec, ...]:
+    """Returns the specs of a function's first arguments, from its graph alone."""
+    specs = []
+    for i, (arg, name) in enumerate(zip(definition.signature.input_arg, names, strict=False)):
+        # A map field of protobuf makes an entry for a key that it doesn't have.
+        attrs = definition.arg_attr[i].attr if i in definition.arg_attr else {}
+        shapes = attrs["_output_shapes"].list.shape if "_output_shapes" in attrs else []
+        try:
+            specs.append(TensorSpec(decode_shape(shapes[0]) if shapes else None, arg.type, name))
+        except InvalidArgumentError as error:
+            raise CorruptSavedModelError(
+                f"Argument {arg.name!r} of {definition.signature.name!r}: {error}"
+            ) from error
+    return tuple(specs)
+
+
 def _is_call(structured: Any) -> bool:
     return (
         isinstance(structured, tuple)
@@ -159,7 +181,8 @@ def import_function_spec(proto: FunctionSpecProto, name: str) -> FunctionSpec:
     Raises:
       CorruptSavedModelError: the parameters aren't what Python's ``FullArgSpec`` holds.
     """
-    full = decode_structure(proto.fullargspec)
+    # Early versions of TensorFlow 2 wrote no parameters for the functions of signatures.
+    full = decode_structure(proto.fullargspec) if proto.HasField("fullargspec") else None
     if full is None:
         return FunctionSpec(name=name, varargs="args", varkw="kwargs")
     try:

@@ -409,3 +409,89 @@ def test_an_edited_model_is_loaded_with_a_warning(directory, tmp_path) -> None:
         warnings.simplefilter("error")
         save(model, copy)
         load(copy)
+
+
+def _edited(path, edit) -> None:
+    """Changes the object graph of a model."""
+    file = path / "saved_model.pb"
+    model = savax.protos.SavedModel.FromString(file.read_bytes())
+    edit(model.meta_graphs[0].object_graph_def)
+    file.write_bytes(model.SerializeToString())
+    (path / "fingerprint.pb").unlink()
+
+
+def test_signatures_without_parameters(directory, tmp_path) -> None:
+    """Early versions of TensorFlow 2 wrote no parameters for the functions of signatures."""
+    path = tmp_path / "model"
+    shutil.copytree(directory, path)
+
+    def forget_parameters(objects: Any) -> None:
+        bare = [node.bare_concrete_function for node in objects.nodes]
+        described = [function for function in bare if function.HasField("function_spec")]
+        assert described
+        for function in described:
+            function.ClearField("function_spec")
+
+    _edited(path, forget_parameters)
+    model = load(path)
+    expected = tf.saved_model.load(str(path)).signatures["two"](a=tf.constant(3.0), b=2.0)
+    for result in (model.signatures["two"](a=3.0, b=2.0), model.signatures["two"](3.0, 2.0)):
+        assert result.keys() == expected.keys()
+        np.testing.assert_array_equal(*result.values(), *expected.values())
+    np.testing.assert_array_equal(
+        model.signatures["serving_default"](x=[[1.0, 1.0]])["y"], [[1, 2]]
+    )
+    save(model, tmp_path / "again")
+    again = tf.saved_model.load(str(tmp_path / "again"))
+    assert float(*again.signatures["two"](a=tf.constant(3.0), b=tf.constant(2.0)).values()) == 1.0
+
+
+class _Pruned(tf.Module):
+    """A function of a graph of version 1, and parts that are cut out of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.v = tf.Variable([2.0, 3.0])
+        specs = [tf.TensorSpec([None, 2], name="z"), tf.TensorSpec([], tf.int64, name="a")]
+        self.whole = tf.compat.v1.wrap_function(self._compute, specs)
+        fetches = self.whole.structured_outputs
+        self.cut = self.whole.prune(self.whole.inputs[:2], {"sum": fetches["sum"]})
+        self.one = self.whole.prune([self.whole.inputs[0]], fetches["double"])
+
+    def _compute(self, z, a):
+        return {"sum": z * self.v + tf.cast(a, tf.float32), "double": z * 2.0}
+
+
+def test_functions_that_were_cut_out_of_a_graph(tmp_path) -> None:
+    """TensorFlow stores no input signature for them."""
+    original = _Pruned()
+    tf.saved_model.save(original, str(tmp_path / "model"))
+    model = load(tmp_path / "model")
+    save(model, tmp_path / "again")
+    z, a = np.float32([[1, 2], [3, 4]]), np.int64(5)
+    expected = original.cut(z=tf.constant(z), a=tf.constant(a))["sum"]
+    for loaded in (model, tf.saved_model.load(str(tmp_path / "again"))):
+        given = (z, a) if loaded is model else (tf.constant(z), tf.constant(a))
+        np.testing.assert_array_equal(loaded.cut(*given)["sum"], expected)
+        np.testing.assert_array_equal(loaded.cut(z=given[0], a=given[1])["sum"], expected)
+        np.testing.assert_array_equal(loaded.whole(*given)["sum"], expected)
+        np.testing.assert_array_equal(loaded.one(given[0]), 2 * z)
+    assert model.cut.structured_input_signature[0][0] == sv.TensorSpec([None, 2], name="z")
+    np.testing.assert_array_equal(model.cut(z[:0], a)["sum"], z[:0])
+    with pytest.raises(SignatureMismatchError, match="pruned"):
+        model.cut(z)
+
+
+@pytest.mark.parametrize("dtype", [0, 12345])
+def test_functions_of_a_graph_with_unknown_types_are_refused(dtype, tmp_path) -> None:
+    path = tmp_path / "model"
+    tf.saved_model.save(_Pruned(), str(path))
+    file = path / "saved_model.pb"
+    proto = savax.protos.SavedModel.FromString(file.read_bytes())
+    for function in proto.meta_graphs[0].graph_def.library.function:
+        if "pruned" in function.signature.name:
+            function.signature.input_arg[0].type = dtype
+    file.write_bytes(proto.SerializeToString())
+    (path / "fingerprint.pb").unlink()
+    with pytest.raises(savax.errors.CorruptSavedModelError, match="pruned"):
+        load(path)
