@@ -35,7 +35,8 @@ def _ctc_loss(
 ) -> tuple[Any, Any]:
     """Returns losses [batch] and the gradients of their sum.
 
-    TensorFlow's kernel fails if a row has more labels than steps; here its loss is infinite.
+    TensorFlow's kernel fails if a row has more labels than steps, where the loss here is infinite,
+    and if a label or a length isn't possible, where it is NaN.
     """
     classes = inputs.shape[2]
     # The last class and those behind it are blanks; they are at the end of a row.
@@ -132,17 +133,35 @@ def _losses(
       ignore_longer: whether rows with more labels than steps have no loss.
     """
     batch = inputs.shape[1]
-    rows, values = rows.astype(jnp.int32), values.astype(jnp.int32)
+    rows = jnp.where(rows < 0, batch, rows).astype(jnp.int32)  # dropped, and not the last ones
+    values = values.astype(jnp.int32)
     given = jnp.zeros(batch, jnp.int32).at[rows].add(jnp.ones_like(rows), mode="drop")
     again = (rows[1:] == rows[:-1]) & (values[1:] == values[:-1]) & collapse
-    kept = is_label & ~jnp.concatenate([jnp.zeros(min(1, rows.size), bool), again])
+    kept = is_label & ~_behind_first(again)
     labels, counts = _padded(rows, values, kept.astype(jnp.int32), batch, room)
     loss, gradient = _paths(inputs, labels, counts, lengths, blank, merge)
     too_long = given > lengths
     none = lengths == 0 if not ignore_longer else (lengths == 0) | too_long
     impossible = too_long & ~none
     loss = jnp.where(impossible, jnp.asarray(jnp.inf, loss.dtype), jnp.where(none, 0, loss))
-    return loss, jnp.where(none[None, :, None], 0, gradient)
+    gradient = jnp.where(none[:, None], 0, gradient)
+    wrong = _wrong(inputs, rows, values, is_label, lengths, blank)
+    nan = jnp.asarray(jnp.nan, loss.dtype)
+    return jnp.where(wrong, nan, loss), jnp.where(wrong[:, None], nan, gradient)
+
+
+def _behind_first(flags: Any) -> Any:
+    """Puts False in front of the flags of all labels but the first."""
+    return jnp.concatenate([jnp.zeros(1, bool), flags])[: flags.shape[0] + 1]
+
+
+def _wrong(inputs: Any, rows: Any, values: Any, is_label: Any, lengths: Any, blank: int) -> Any:
+    """Returns which rows have labels that aren't classes or are behind blanks, or wrong lengths."""
+    steps, batch, classes = inputs.shape
+    after_blank = _behind_first((rows[1:] == rows[:-1]) & ~is_label[:-1])
+    found = is_label & ((values < 0) | (values >= classes) | (values == blank) | after_blank)
+    wrong = jnp.zeros(batch, bool).at[rows].max(found, mode="drop")
+    return wrong | (lengths < 0) | (lengths > steps)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4, 5))

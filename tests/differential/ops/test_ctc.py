@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -34,63 +35,77 @@ def logits(rng: np.random.Generator) -> np.ndarray:
     return (2 * rng.normal(size=(7, 4, 5))).astype(np.float32)
 
 
-@pytest.mark.parametrize(("collapse", "merge"), [(True, True), (False, True), (False, False)])
-def test_losses_and_gradients_agree(collapse: bool, merge: bool, logits: np.ndarray) -> None:
-    attrs = {"preprocess_collapse_repeated": collapse, "ctc_merge_repeated": merge}
-    attrs["ignore_longer_outputs_than_inputs"] = True
+def ctc_loss(*args: Any, **attrs: Any) -> Any:
+    names = ("inputs", "labels_indices", "labels_values", "sequence_length")
+    return tf.raw_ops.CTCLoss(**dict(zip(names, args, strict=True)), **attrs)
+
+
+def loaded(fn: Any, *args: Any) -> Any:
+    """Returns what evaluates a function of such arguments."""
+    return load_function(tf.function(fn).get_concrete_function(*map(tf.constant, args))).body
+
+
+def test_losses_and_gradients_agree(logits: np.ndarray) -> None:
+    attrs: dict[str, Any] = {"ignore_longer_outputs_than_inputs": True}
     (loss, _) = check_evaluation("CTCLoss", logits, *ROWS, LENGTHS, rtol=1e-4, **attrs)
     assert loss[2] == 0
-    assert np.isinf(loss[1]) == (merge and not collapse)
+    assert np.isinf(loss[1])
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_losses_of_collapsed_labels_agree(merge: bool, logits: np.ndarray) -> None:
+    attrs = {"preprocess_collapse_repeated": merge, "ctc_merge_repeated": merge}
+    attrs["ignore_longer_outputs_than_inputs"] = True
+    function = tf.function(lambda *args: ctc_loss(*args, **attrs))
+    check_function(function, logits, *ROWS, LENGTHS, rtol=1e-4)
 
 
 def test_losses_of_doubles_and_one_step_agree(logits: np.ndarray) -> None:
-    one = labels_of([1], [0], [3], [2])
-    wide = logits.astype(np.float64)
-    check_evaluation("CTCLoss", wide[:1], *one, np.ones(4, np.int32), rtol=1e-6)
+    args = logits[:1].astype(np.float64), *labels_of([1], [0], [3], [2]), np.ones(4, np.int32)
+    check_function(tf.function(ctc_loss), *args, rtol=1e-6)
 
 
 def test_derivatives_of_losses_agree(logits: np.ndarray) -> None:
-    rows = labels_of([1, 1], [0, 2, 1], [3], [2])
-    lengths = np.array([7, 6, 1, 2], np.int32)
-    check_evaluation("CTCLoss", logits, *rows, lengths, rtol=1e-4, grad=True)
+    labels = *labels_of([1, 1], [0, 2, 1], [3], [2]), np.array([7, 6, 1, 2], np.int32)
+    body = loaded(ctc_loss, logits, *labels)
+    variable = tf.Variable(logits)
+    with tf.GradientTape() as tape:
+        expected = tf.reduce_sum(tf.sin(ctc_loss(variable, *labels).loss))
+    slope = jax.grad(lambda x: jnp.sin(body.run([x, *labels])[0]).sum())(logits)
+    np.testing.assert_allclose(slope, tape.gradient(expected, variable), rtol=1e-4, atol=1e-6)
 
 
-def test_rows_with_too_many_labels_have_infinite_losses(logits: np.ndarray) -> None:
-    rows, lengths = labels_of([1, 0, 1], [0]), np.array([2, 3], np.int32)
-    loss = tf.function(
-        lambda *args: (
-            tf.raw_ops.CTCLoss(
-                inputs=args[0],
-                labels_indices=args[1],
-                labels_values=args[2],
-                sequence_length=args[3],
-            ).loss
-        )
-    )
-    args = [logits[:3, :2], *rows, lengths]
-    body = load_function(loss.get_concrete_function(*map(tf.constant, args))).body
-    found = np.asarray(body.run(args)[0])
-    assert np.isinf(found[0])
-    assert np.isfinite(found[1])
+def test_impossible_rows_have_no_finite_loss(logits: np.ndarray) -> None:
+    labels = labels_of([1, 0, 1], [0], [7, 0], [-1])
+    lengths = np.array([2, 3, 2, 3], np.int32)
+    body = loaded(ctc_loss, logits, *labels, lengths)
+    loss, gradient = (np.asarray(x) for x in body.run([logits, *labels, lengths]))
+    assert np.isinf(loss[0])
+    assert np.isfinite(loss[1])
+    assert np.isnan(loss[2:]).all()
+    assert np.isnan(gradient[:, 2:]).all()
+    lengths[1] = 8
+    loss, _ = body.run([logits, *labels, lengths])
+    assert np.isnan(loss[1])
 
 
 def test_the_other_blank_gives_the_same(logits: np.ndarray) -> None:
     rows = labels_of([1, 1], [0, 2, 1], [3], [2])
     lengths = np.array([7, 6, 1, 2], np.int32)
-    inputs = {"labels_indices": rows[0], "sequence_length": lengths}
-    loss, gradient = tf.raw_ops.CTCLoss(inputs=logits, labels_values=rows[1], **inputs)
+    loss, gradient = ctc_loss(logits, *rows, lengths)
 
-    @tf.function
     def first_blank(logits: tf.Tensor) -> Any:
-        return tf.raw_ops.CTCLossV2(inputs=logits, labels_values=rows[1] + 1, **inputs)
+        return tf.raw_ops.CTCLossV2(
+            inputs=logits,
+            labels_indices=rows[0],
+            labels_values=rows[1] + 1,
+            sequence_length=lengths,
+        )
 
     rolled = np.roll(logits, 1, axis=2)
-    body = load_function(first_blank.get_concrete_function(tf.constant(rolled))).body
-    found = body.run([rolled])
+    found = loaded(first_blank, rolled).run([rolled])
     np.testing.assert_allclose(found[0], loss, rtol=1e-4)
     np.testing.assert_allclose(found[1], np.roll(gradient, 1, axis=2), rtol=1e-4, atol=1e-6)
-    slope = jax.grad(lambda x: body.run([x])[0].sum())(rolled)
-    np.testing.assert_allclose(slope, found[1], rtol=1e-6)
 
 
 def test_the_loss_of_the_library_agrees(logits: np.ndarray) -> None:
@@ -103,16 +118,9 @@ def test_the_loss_of_the_library_agrees(logits: np.ndarray) -> None:
 
 
 def test_an_empty_batch_has_no_losses() -> None:
-    @tf.function
-    def loss(logits: tf.Tensor, indices: tf.Tensor, labels: tf.Tensor, lengths: tf.Tensor) -> Any:
-        return tf.raw_ops.CTCLoss(
-            inputs=logits, labels_indices=indices, labels_values=labels, sequence_length=lengths
-        )
-
     for shape in ((7, 0, 5), (0, 2, 5)):
         args = [np.zeros(shape, np.float32), *labels_of([]), np.zeros(shape[1], np.int32)]
-        body = load_function(loss.get_concrete_function(*map(tf.constant, args))).body
-        found = body.run(args)
+        found = loaded(ctc_loss, *args).run(args)
         assert [x.shape for x in found] == [(shape[1],), shape]
 
 
