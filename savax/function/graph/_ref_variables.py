@@ -16,7 +16,7 @@ from savax.types import as_dtype
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-VARIABLE_OPS = frozenset({"Variable", "VariableV2"})
+VARIABLE_OPS = frozenset({"TemporaryVariable", "Variable", "VariableV2"})
 
 # Ops on references, and what they are on resources.
 _RESOURCE_OPS = {
@@ -54,7 +54,7 @@ _RESOURCE_OPS = {
         )
     },
 }
-_PASSING_OPS = frozenset({"Identity", "RefIdentity"})
+_PASSING_OPS = frozenset({"DestroyTemporaryVariable", "Identity", "RefIdentity"})
 
 # The chain of assignments of one reference is followed so far.
 _MAX_CHAIN = 1000

@@ -20,7 +20,6 @@ _CUDNN = (
 )
 _COLLECTIVE = "it sends data between devices; shard the arguments with JAX instead"
 _STATE = "it makes an object that lives in a TensorFlow session"
-_TEMPORARY = "it makes a variable that lives in one step of a TensorFlow session"
 _TENSORS_MAP = (
     "it keeps sparse tensors in a TensorFlow session, to hand them through a queue; queues are for "
     "training input"
@@ -92,8 +91,9 @@ OP_REASONS: dict[str, str] = {
     **dict.fromkeys(("CudnnRNN", "CudnnRNNV2", "CudnnRNNV3", "CudnnRNNCanonicalToParams"), _CUDNN),
     **dict.fromkeys(
         (
-            *("Assign", "AssignAdd", "AssignSub", "CountUpTo", "IsVariableInitialized"),
-            *("RefIdentity", "StridedSliceAssign", "Variable", "VariableV2"),
+            *("Assign", "AssignAdd", "AssignSub", "CountUpTo", "DestroyTemporaryVariable"),
+            *("IsVariableInitialized", "RefIdentity", "StridedSliceAssign", "TemporaryVariable"),
+            *("Variable", "VariableV2"),
         ),
         _SESSION_VARIABLE,
     ),
@@ -108,7 +108,6 @@ OP_REASONS: dict[str, str] = {
         ("Stack", "StackClose", "StackPop", "StackPush"),
         _GRADIENT_STACK,
     ),
-    **dict.fromkeys(("DestroyTemporaryVariable", "TemporaryVariable"), _TEMPORARY),
     **dict.fromkeys(
         (
             *("AddManySparseToTensorsMap", "AddSparseToTensorsMap"),

@@ -7,11 +7,13 @@ import re
 import numpy as np
 import pytest
 
+import savax
 from savax.compat import v1
 from savax.errors import UnsupportedOpError
 
 tf = pytest.importorskip("tensorflow")
 tf1 = tf.compat.v1
+gen_state_ops = pytest.importorskip("tensorflow.python.ops.gen_state_ops")
 pytestmark = pytest.mark.tf
 
 STEPS = 4
@@ -107,6 +109,26 @@ def test_rows_of_reference_variables_are_trained(optimizer, tmp_path) -> None:
         for row in wanted:
             for a, b in zip(session.run(fetches, {"words:0": [3, 1, 3]}), row, strict=False):
                 np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_temporary_variables_live_for_one_step(tmp_path) -> None:
+    """Sums in memory of their own, as early versions of ``tf.accumulate_n`` wrote them."""
+    with tf1.Session(graph=tf.Graph()) as session:
+        x = tf1.placeholder(tf.float32, [2], name="x")
+        w = tf1.get_variable("w", initializer=np.float32(2), use_resource=False)
+        place = gen_state_ops.temporary_variable(shape=[2], dtype=tf.float32, var_name="sum")
+        total = tf1.assign(place, tf.zeros([2]))
+        with tf.control_dependencies([tf1.assign_add(total, x)]):
+            second = tf1.assign_add(total, x * w)
+        with tf.control_dependencies([second]):
+            y = gen_state_ops.destroy_temporary_variable(total, var_name="sum", name="y")
+        session.run(w.initializer)
+        tf1.saved_model.simple_save(session, str(tmp_path / "model"), {"x": x}, {"y": y})
+    model = savax.saved_model.load(tmp_path / "model")
+    assert [v.name for v in model.variables] == ["w"]
+    for _ in range(2):
+        found = model.signatures["serving_default"](x=np.array([1, 2], np.float32))["y"]
+        np.testing.assert_array_equal(found, [3.0, 6.0])
 
 
 def queue(x):
