@@ -395,6 +395,7 @@ def _images(k: Any) -> dict[str, Row]:
         "CenterCrop larger": Row(k.CenterCrop(9, 12), image),
         "Equalization": Row(k.Equalization(), image),
         "AutoContrast": Row(k.AutoContrast(), image),
+        "Contrast of tiles": Row(k.ContrastLimitedAdaptiveHistogramEqualization(), image),
         "Solarization": Row(k.Solarization(addition_factor=0.1), image),
     }
 
@@ -422,7 +423,6 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "RandomElasticTransform": {},
     "RandomPerspective": {},
     "RandomColorDegeneration": {"factor": 0.1},
-    "ContrastLimitedAdaptiveHistogramEqualization": {},
     "AugMix": {},
     "RandAugment": {},
     "CutMix": {},
@@ -433,8 +433,16 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
 def _augmentation(k: Any) -> dict[str, Row]:
     image = (floats(IMAGE),)
     return {
-        name: Row(getattr(k, name)(**options), image, {"training": False})
-        for name, options in AUGMENTATIONS.items()
+        **{
+            name: Row(getattr(k, name)(**options), image, {"training": False})
+            for name, options in AUGMENTATIONS.items()
+        },
+        **{
+            f"{name} training": Row(
+                getattr(k, name)(**options, seed=3), image, {"training": True}, calls=2
+            )
+            for name, options in AUGMENTATIONS.items()
+        },
     }
 
 

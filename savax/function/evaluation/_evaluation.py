@@ -255,18 +255,23 @@ class _Program:
                     return self._staged(self._jitted, operands)
                 except NeedsValue:
                     pass
-            return self._staged_partly(operands)
+            try:
+                return self._staged_partly(operands)
+            except NeedsValue:
+                # What is needed may depend on known values alone, by ops without a numpy form.
+                return self._staged_partly(operands, computes_known=True)
         except NeedsValue as signal:
             raise self._tracing_error(signal) from None
 
-    def _staged_partly(self, operands: list[Any]) -> _Results:
+    def _staged_partly(self, operands: list[Any], *, computes_known: bool = False) -> _Results:
         traced = [isinstance(value, Tracer) for value in operands]
         known = [_known_if_small(value) for value in operands]
 
         def compute(*tracers: Any) -> _Results:
             rest = iter(tracers)
             outputs, written = self._compute(
-                *[next(rest) if t else k for t, k in zip(traced, known, strict=True)]
+                *[next(rest) if t else k for t, k in zip(traced, known, strict=True)],
+                computes_known=computes_known,
             )
             hosted[:] = [x if is_host_value(x) else None for x in outputs]
             return [None if is_host_value(x) else x for x in outputs], written
@@ -290,7 +295,12 @@ class _Program:
         results: _Results = jax.tree.unflatten(tree, x64_call(jaxpr, *operands))
         return results
 
-    def _compute(self, *operands: Any, runner: SegmentRunner | None = None) -> _Results:
+    def _compute(
+        self,
+        *operands: Any,
+        runner: SegmentRunner | None = None,
+        computes_known: bool = False,
+    ) -> _Results:
         """Walks the plan on values of Variables, large constants and arguments, in this order."""
         self._num_traces += runner is None
         values = operands[: len(self._state.reads)]
@@ -309,7 +319,7 @@ class _Program:
                 if value is not None
             }
         )
-        walk = Walk(self._library, store, self._state.shared, runner)
+        walk = Walk(self._library, store, self._state.shared, runner, computes_known=computes_known)
         cast = [_cast(x, dtype) for x, dtype in zip(arguments, self._dtypes, strict=True)]
         outputs = walk.run(self._plan, [*cast, *bound])
         return [array_value(value) for value in outputs], [

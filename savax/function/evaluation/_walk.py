@@ -113,6 +113,8 @@ class Walk:
       store: values of resources.
       resources: handles of resources that the graph shares by name.
       runner: what runs plans on concrete values; None walks them node by node.
+      computes_known: whether nodes of known values are computed while JAX traces, so that what they
+        give is known too.
     """
 
     def __init__(
@@ -121,15 +123,19 @@ class Walk:
         store: Store,
         resources: Mapping[str, ResourceHandle] | None = None,
         runner: Runner | None = None,
+        *,
+        computes_known: bool = False,
     ) -> None:
         self.library = library
         self.store = store
         self.resources = resources or {}
         self.runner = runner
+        self.computes_known = computes_known
 
     def branch(self, writable: Sequence[ResourceHandle]) -> Walk:
         """Returns a walk of its own for a branch or loop body."""
-        return Walk(self.library, self.store.branch(writable), self.resources)
+        store = self.store.branch(writable)
+        return Walk(self.library, store, self.resources, computes_known=self.computes_known)
 
     def run(self, plan: Plan, args: Sequence[Value]) -> list[Value]:
         """Returns the results of a plan.
@@ -214,6 +220,12 @@ class Walk:
             inputs = [
                 _prepared(plan, node, position, value) for position, value in enumerate(inputs)
             ]
+        if self.computes_known and not node.is_stateful and _are_known(inputs):
+            with jax.ensure_compile_time_eval():
+                return jax.tree.map(np.asarray, self._computed(plan, node, inputs))
+        return self._computed(plan, node, inputs)
+
+    def _computed(self, plan: Plan, node: PlanNode, inputs: list[Any]) -> Any:
         if node.with_context:
             return node.rule(NodeContext(self, plan, node), *inputs, **node.keywords)
         return node.rule(*inputs, **node.keywords)
@@ -226,9 +238,7 @@ class Walk:
         ]
         if node.fold is not None:
             return node.fold(*host, **node.fold_keywords)
-        if node.with_context:
-            return node.rule(NodeContext(self, plan, node), *host, **node.keywords)
-        return node.rule(*host, **node.keywords)
+        return self._computed(plan, node, host)
 
 
 class NodeContext:
@@ -322,6 +332,11 @@ def _can_fold(node: PlanNode, inputs: Sequence[Value]) -> bool:
             if item.size > _MAX_FOLD_SIZE and not node.is_host:
                 return False
     return True
+
+
+def _are_known(inputs: Sequence[Value]) -> bool:
+    items = jax.tree.leaves(inputs)
+    return bool(items) and all(isinstance(item, np.ndarray) for item in items)
 
 
 def _prepared(plan: Plan, node: PlanNode, position: int, value: Value) -> Value:
