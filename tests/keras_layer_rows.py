@@ -32,6 +32,7 @@ class Row:
       options: further arguments of the call.
       calls: how often it is called; layers with a state answer differently each time.
       names: names of the arguments behind the first, if they are given one by one instead.
+      is_slow: whether it takes seconds.
     """
 
     make: Callable[[], Any]
@@ -39,6 +40,7 @@ class Row:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     calls: int = 1
     names: tuple[str, ...] = ()
+    is_slow: bool = False
 
 
 def floats(shape: tuple[int | None, ...] = VECTOR) -> Any:
@@ -136,6 +138,7 @@ def _activations(k: Any) -> dict[str, Row]:
         "PReLU shared": Row(
             k.PReLU(alpha_initializer="ones", shared_axes=(1, 2)), (floats(IMAGE),)
         ),
+        "ThresholdedReLU": Row(k.ThresholdedReLU(0.5), (floats(),)),
         "ELU": Row(k.ELU(0.5), (floats(),)),
         "Softmax": Row(k.Softmax(), (floats(),)),
         "Softmax masked": Row(
@@ -159,18 +162,25 @@ def _convolutions(k: Any) -> dict[str, Row]:
         "DepthwiseConv1D": Row(k.DepthwiseConv1D(3), sequence),
         "DepthwiseConv2D": Row(k.DepthwiseConv2D(3, depth_multiplier=2, dilation_rate=2), image),
         "SeparableConv1D": Row(k.SeparableConv1D(4, 3), sequence),
+        "LocallyConnected1D": Row(k.LocallyConnected1D(4, 3), sequence),
+        "LocallyConnected2D": Row(k.LocallyConnected2D(4, 3), image),
         "SeparableConv2D": Row(k.SeparableConv2D(4, 3), image),
     }
 
 
 def _normalization(k: Any) -> dict[str, Row]:
     dense = k.layers.Dense
+    is_new = hasattr(k.layers, "Pipeline")
     return {
         "BatchNormalization": Row(k.BatchNormalization(), (floats(IMAGE),)),
         "BatchNormalization training": Row(
             k.BatchNormalization(), (floats(IMAGE),), {"training": True}, calls=2
         ),
-        "LayerNormalization": Row(k.LayerNormalization(axis=[1, 2]), (floats(SEQUENCE),)),
+        "LayerNormalization": Row(k.LayerNormalization(), (floats(SEQUENCE),)),
+        # Keras 2 makes a graph of it that TensorFlow refuses to run.
+        "LayerNormalization of two axes": Row(
+            k.LayerNormalization(axis=[1, 2]) if is_new else None, (floats(SEQUENCE),)
+        ),
         "GroupNormalization": Row(k.GroupNormalization(3), (floats(IMAGE),)),
         "UnitNormalization": Row(k.UnitNormalization(), (floats(),)),
         "RMSNormalization": Row(k.RMSNormalization(), (floats(),)),
@@ -412,7 +422,7 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "RandomWidth": {"factor": 0.1},
     "RandomHue": {"factor": 0.1},
     "RandomSaturation": {"factor": 0.1},
-    "RandomColorJitter": {},
+    "RandomColorJitter": {"brightness_factor": 0.2, "hue_factor": 0.1},
     "RandomGrayscale": {},
     "RandomShear": {"x_factor": 0.1},
     "RandomSharpness": {"factor": 0.1},
@@ -430,6 +440,13 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
 }
 
 
+# Those that are tested always; between them they have most operations of the others.
+QUICK_AUGMENTATIONS = (
+    *("RandomFlip", "RandomRotation", "RandomZoom", "RandomContrast", "RandomCrop"),
+    *("RandomErasing", "MixUp"),
+)
+
+
 def _augmentation(k: Any) -> dict[str, Row]:
     image = (floats(IMAGE),)
     return {
@@ -439,7 +456,11 @@ def _augmentation(k: Any) -> dict[str, Row]:
         },
         **{
             f"{name} training": Row(
-                getattr(k, name)(**options, seed=3), image, {"training": True}, calls=2
+                getattr(k, name)(**options, seed=3),
+                image,
+                {"training": True},
+                calls=2,
+                is_slow=name not in QUICK_AUGMENTATIONS,
             )
             for name, options in AUGMENTATIONS.items()
         },

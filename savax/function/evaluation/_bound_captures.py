@@ -93,7 +93,7 @@ class BoundCaptures:
             self.bound[position] = ResourceHandle(type(capture).__name__, obj=capture)
 
     def _bind_random_state(self, name: str) -> None:
-        variable = self._library.random_variable(name)
+        variable = self._library.random_variable(name, self._plan.name)
         if variable is None:
             return
         handle = ResourceHandle(name, variable.dtype, variable.shape)

@@ -128,12 +128,19 @@ class PlanLibrary:
         with self._lock:
             return self._shared.setdefault(name, fresh)
 
-    def random_variable(self, state: str) -> Variable | None:
-        """Returns what holds a random state that nodes of the model use; None for another name."""
+    def random_variable(self, state: str, caller: str) -> Variable | None:
+        """Returns what holds a random state of a node; None for another name.
+
+        Args:
+          state: its name.
+          caller: the function that was called from outside; each has states of its own, also
+            those of nodes in functions that several call.
+        """
         seeds = self._seeds.get(state)
         if seeds is None:
             return None
-        found: Variable = self.shared_object(state, Variable(initial_words(*seeds), name=state))
+        name = f"{caller}/{state}"
+        found: Variable = self.shared_object(name, Variable(initial_words(*seeds), name=name))
         return found
 
     def asset_file(self, path: bytes) -> str:
