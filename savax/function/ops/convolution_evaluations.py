@@ -9,12 +9,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from savax.function.ops._cpu_windows import columns_at_once, convolve_columns, on_cpus
 from savax.function.ops._registry import evaluates
 from savax.function.ops._windows_math import dilated, pads_of, spatial
 from savax.function.ops.shaping import sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from savax.function.ops._windows_math import Pairs
 
 # XLA's CPU convolution is several times slower than multiply-adds up to this kernel size.
 _MAX_SHIFTED_KERNEL = 5
@@ -56,12 +59,44 @@ class Geometry:
 
     def convolve(self, x: Any, kernel: Any, groups: int) -> Any:
         """Convolves with a kernel [*space, in, out]."""
+        pads = self.pads(x.shape, kernel.shape[:-2])
+        return self._convolve(x, kernel, groups, self.strides, pads)
+
+    def columns_at_once(self, x: Any, kernel: Any) -> int:
+        """Returns how many neighbouring columns are best computed at once on CPUs."""
+        is_plain = self.data_format == "NHWC" and set(self.dilations) == {1}
+        if not is_plain or x.dtype != jnp.float32 or kernel.dtype != jnp.float32:
+            return 1
+        low, high = self.pads(x.shape, kernel.shape[:-2])[1]
+        width = (x.shape[2] + low + high - kernel.shape[1]) // self.strides[1] + 1
+        return columns_at_once(x.shape, kernel.shape, self.strides[1], width)
+
+    def convolve_columns(self, x: Any, kernel: Any, count: int) -> Any:
+        """Convolves like ``convolve``, with so many columns as channels."""
+        step_y, step_x = self.strides
+        pads = self.pads(x.shape, kernel.shape[:-2])
+        convolve = partial(self._convolve, groups=1, strides=(step_y, count * step_x), pads=pads)
+        return convolve_columns(count, step_x, convolve, x, kernel)
+
+    def has_blocks(self, shape: Sequence[int], kernel: Sequence[int]) -> bool:
+        """Whether the windows on an input of this shape cover it and don't overlap."""
+        if self.data_format != "NHWC" or set(self.dilations) != {1}:
+            return False
+        is_covered = all(
+            size % step == 0 for size, step in zip(shape[1:3], self.strides, strict=True)
+        )
+        pads = self.pads(shape, kernel[:-2])
+        return is_covered and self.strides == tuple(kernel[:-2]) and not any(map(any, pads))
+
+    def _convolve(
+        self, x: Any, kernel: Any, groups: int, strides: Sequence[int], pads: Pairs
+    ) -> Any:
         letters = self.data_format.replace("N", "").replace("C", "")
         return lax.conv_general_dilated(
             x,
             kernel,
-            self.strides,
-            self.pads(x.shape, kernel.shape[:-2]),
+            strides,
+            pads,
             rhs_dilation=self.dilations,
             dimension_numbers=(self.data_format, f"{letters}IO", self.data_format),
             feature_group_count=groups,
@@ -72,8 +107,14 @@ def convolved(x: Any, kernel: Any, geometry: Geometry) -> Any:
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     groups = x.shape[geometry.channel_axis] // kernel.shape[-2]
     whole = partial(geometry.convolve, groups=groups)
-    pointwise = all(size == 1 for size in kernel.shape[:-2]) and groups == 1
-    if not pointwise or geometry.channel_axis != x.ndim - 1 or 0 in x.shape:
+    if groups != 1:
+        return whole(x, kernel)
+    if any(size != 1 for size in kernel.shape[:-2]):
+        columns = geometry.columns_at_once(x, kernel)
+        if columns == 1:
+            return whole(x, kernel)
+        return on_cpus(partial(geometry.convolve_columns, count=columns), whole, x, kernel)
+    if geometry.channel_axis != x.ndim - 1 or 0 in x.shape:
         return whole(x, kernel)
     if any(low or high for low, high in geometry.pads(x.shape, kernel.shape[:-2])):
         return whole(x, kernel)
@@ -215,7 +256,22 @@ def _conv2d_backprop_input(
     shape = _input_shape(input_sizes, filter.shape[-2], out_backprop, data_format)
     groups = shape[geometry.channel_axis] // filter.shape[-2]
     kernel = jnp.asarray(filter)
-    return _transposed(lambda x: geometry.convolve(x, kernel, groups), shape, out_backprop)
+
+    def whole(cotangent: Any, kernel: Any) -> Any:
+        return _transposed(lambda x: geometry.convolve(x, kernel, groups), shape, cotangent)
+
+    cotangent = jnp.asarray(out_backprop)
+    if groups != 1 or not geometry.has_blocks(shape, kernel.shape) or 0 in cotangent.shape:
+        return whole(cotangent, kernel)
+    return lax.platform_dependent(cotangent, kernel, cpu=_spread, default=whole)
+
+
+def _spread(cotangent: Any, kernel: Any) -> Any:
+    """Writes the block of results that each input element has: a product of matrices."""
+    batch, rows, columns, _ = cotangent.shape
+    height, width, results, _ = kernel.shape
+    blocks = jnp.einsum("nyxc,abrc->nyaxbr", cotangent, kernel)
+    return blocks.reshape(batch, rows * height, columns * width, results)
 
 
 @evaluates("Conv2DBackpropFilter", static=("filter_sizes",))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from savax.function.ops._cpu_windows import reduce_windows
 from savax.function.ops._registry import evaluates
 from savax.function.ops._windows_math import pads_of, spatial, spatial_axes
 from savax.function.ops.shaping import sizes
@@ -53,7 +54,7 @@ class Pool:
         dtype = x.dtype
         lowest = -np.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min  # type: ignore[no-untyped-call]
         initial = np.array(lowest, dtype)
-        return lax.reduce_window(x, initial, lax.max, self.window, self.strides, self.padding)
+        return reduce_windows(lax.max, x, initial, self.window, self.strides, self.padding)
 
     def average(self, x: Any) -> Any:
         """Returns the mean of each window, without what padding added."""
@@ -62,7 +63,7 @@ class Pool:
     def total(self, x: Any) -> Any:
         """Returns the sum of each window."""
         zero = np.zeros((), x.dtype)
-        return lax.reduce_window(x, zero, lax.add, self.window, self.strides, self.padding)
+        return reduce_windows(lax.add, x, zero, self.window, self.strides, self.padding)
 
     def counts(self, shape: Sequence[int]) -> Any:
         """Returns the number of real elements per window, broadcastable to the result."""

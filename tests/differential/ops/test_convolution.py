@@ -231,6 +231,14 @@ EVALUATED = [
     ("DepthwiseConv2dNative", (IMAGE, normal(5, 3, 4, 1)), attributes((1, 2, 2, 1))),
     ("DepthwiseConv2dNative", (IMAGE, normal(3, 3, 4, 2)), attributes()),
     ("Conv3D", (normal(2, 5, 6, 7, 2), normal(2, 3, 3, 2, 3)), attributes((1, 1, 2, 2, 1))),
+    # Several columns of the result at once: 8, 4 and 2.
+    ("Conv2D", (normal(2, 5, 8, 1), normal(3, 3, 1, 4)), attributes()),
+    ("Conv2D", (normal(2, 9, 9, 3), normal(2, 3, 3, 16)), attributes((1, 2, 2, 1), "VALID")),
+    (
+        "Conv2D",
+        (normal(2, 6, 7, 5), normal(3, 2, 5, 16)),
+        attributes((1, 1, 2, 1), "EXPLICIT", explicit_paddings=[0, 0, 1, 2, 0, 2, 0, 0]),
+    ),
 ]
 
 
@@ -244,6 +252,8 @@ def test_convolution_is_evaluated(row):
 
 
 GRADIENTS = [
+    ("Conv2DBackpropInput", ([2, 4, 6, 5], normal(2, 2, 5, 3), normal(2, 2, 3, 3)), (1, 2, 2, 1)),
+    ("Conv2DBackpropInput", ([2, 4, 5, 5], normal(2, 2, 5, 3), normal(2, 2, 3, 3)), (1, 2, 2, 1)),
     ("Conv2DBackpropInput", ([2, 8, 9, 4], KERNEL, normal(2, 4, 5, 6)), (1, 2, 2, 1)),
     ("Conv2DBackpropFilter", (IMAGE, [3, 3, 4, 6], normal(2, 4, 5, 6)), (1, 2, 2, 1)),
     (

@@ -138,6 +138,8 @@ EVALUATED = [
         pool((1, 3, 3, 1), (1, 2, 1, 1), "EXPLICIT", explicit_paddings=[0, 0, 1, 1, 0, 1, 0, 0]),
     ),
     ("MaxPool", (normal(2, 5, 5, 2, dtype=np.int32),), pool((1, 2, 2, 1), (1, 2, 2, 1))),
+    # Most windows have several largest elements; one of them gets the gradient.
+    ("MaxPool", (np.maximum(IMAGE, 0),), pool((1, 3, 3, 1), (1, 2, 2, 1))),
     ("AvgPool", (IMAGE,), pool((1, 3, 3, 1), (1, 2, 2, 1))),
     ("AvgPool", (IMAGE,), pool((1, 3, 2, 1), (1, 1, 2, 1), "VALID")),
     ("MaxPool3D", (VOLUME,), pool((1, 2, 2, 2, 1), (1, 2, 2, 1, 1))),
