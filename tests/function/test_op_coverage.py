@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 import savax
@@ -57,19 +54,6 @@ def test_reasons_are_of_ops_that_exist() -> None:
 def test_public_ops_are_not_taken_for_internal_ones() -> None:
     tf = pytest.importorskip("tensorflow")
     assert [op for op in known_ops() if internal_reason(op) and hasattr(tf.raw_ops, op)] == []
-
-
-def test_the_page_is_up_to_date() -> None:
-    root = Path(savax.__file__).parents[1]
-    path = root / "tools" / "list_ops.py"
-    if not path.exists():
-        pytest.skip("only in a checkout")
-    spec = importlib.util.spec_from_file_location("list_ops", path)
-    assert spec is not None
-    assert spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    assert tool.PAGE.read_text() == tool.page(), "run tools/list_ops.py"
 
 
 def test_errors_say_why_an_op_is_refused() -> None:

@@ -6,7 +6,7 @@ These forms are used only where a graph is written for such a reader; see ``docs
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -30,6 +30,7 @@ _ERFC = (
 
 # C. Lanczos, "A precision approximation of the gamma function" (1964), for g = 7 and 9 terms.
 _LANCZOS_G = 7.0
+_LANCZOS_MIDDLE = _LANCZOS_G + 0.5
 _LANCZOS_BASE = 0.99999999999980993227684700473478
 _LANCZOS = (
     *(676.520368121885098567009190444019, -1259.13921672240287047156078755283),
@@ -84,16 +85,38 @@ def _lgamma(g: GraphBuilder, x: Symbol) -> Symbol | None:
     return traced(g, _log_gamma, x)[0] if x.dtype.is_floating else None
 
 
-def _log_gamma(x: Any) -> Any:
-    reflected = x < 0.5
+class _Lanczos(NamedTuple):
+    """The parts of Lanczos' formula for the gamma function of ``z + 1``.
+
+    Attributes:
+      z: ``x - 1``; ``-x`` where the formula of reflection is used.
+      total: the sum.
+      slope: its derivative with respect to ``z``.
+      logarithm: ``log(z + g + 1/2)``; the factor of the power is ``z + 1/2``.
+    """
+
+    z: Any
+    total: Any
+    slope: Any
+    logarithm: Any
+
+
+def _lanczos(x: Any, reflected: Any) -> _Lanczos:
     z = jnp.where(reflected, -x, x - 1)
     total: Any = _LANCZOS_BASE
+    slope: Any = 0.0
     for k, coefficient in enumerate(_LANCZOS):
         total = total + coefficient / (z + k + 1)
-    # log(z + g + 1/2) by log1p keeps digits; the factor of the power is (z + 1/2).
-    middle = _LANCZOS_G + 0.5
-    logarithm = math.log(middle) + jnp.log1p(z / middle)
-    upper = z + 0.5 - (z + middle) / logarithm
+        slope = slope - coefficient / ((z + k + 1) * (z + k + 1))
+    # By log1p, which keeps digits.
+    logarithm = math.log(_LANCZOS_MIDDLE) + jnp.log1p(z / _LANCZOS_MIDDLE)
+    return _Lanczos(z, total, slope, logarithm)
+
+
+def _log_gamma(x: Any) -> Any:
+    reflected = x < 0.5
+    z, total, _, logarithm = _lanczos(x, reflected)
+    upper = z + 0.5 - (z + _LANCZOS_MIDDLE) / logarithm
     result = math.log(math.sqrt(2 * math.pi)) + upper * logarithm + jnp.log(total)
     size = jnp.abs(x)
     fraction = size - jnp.floor(size)
@@ -110,15 +133,8 @@ def _digamma(g: GraphBuilder, x: Symbol) -> Symbol | None:
 
 def _psi(x: Any) -> Any:
     reflected = x < 0.5
-    z = jnp.where(reflected, -x, x - 1)
-    total: Any = _LANCZOS_BASE
-    slope: Any = 0.0
-    for k, coefficient in enumerate(_LANCZOS):
-        total = total + coefficient / (z + k + 1)
-        slope = slope - coefficient / ((z + k + 1) * (z + k + 1))
-    middle = _LANCZOS_G + 0.5
-    logarithm = math.log(middle) + jnp.log1p(z / middle)
-    result = logarithm + slope / total - _LANCZOS_G / (z + middle)
+    z, total, slope, logarithm = _lanczos(x, reflected)
+    result = logarithm + slope / total - _LANCZOS_G / (z + _LANCZOS_MIDDLE)
     # Only the distance to the nearest integer counts, which keeps the tangent's digits.
     distance = x + jnp.floor(jnp.abs(x) + 0.5)
     mirrored = result - math.pi * jnp.cos(math.pi * distance) / jnp.sin(math.pi * distance)
