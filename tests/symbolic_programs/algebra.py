@@ -231,6 +231,19 @@ ROWS: dict[str, Row] = {
         sizes=[1, 3],
         rtol=1e-4,
     ),
+    "qr_with_exchanged_columns": row(
+        lambda x: jax.scipy.linalg.qr(x, mode="economic", pivoting=True), f32("n", "m"), rtol=1e-4
+    ),
+    "qr_with_exchanged_columns_full": row(
+        lambda x: lax.linalg.qr(x, pivoting=True),
+        f32("b", "n", 3),
+        sizes=[1, 3, {"b": 2, "n": 2}],
+        rtol=1e-4,
+    ),
+    "geqrf": row(lambda x: jnp.linalg.qr(x, mode="raw"), f32("b", "n", "m"), rtol=1e-4),
+    "hessenberg": row(
+        lambda x: lax.linalg.hessenberg(x), f32("b", "n", "n"), sizes=[0, 1, 3], rtol=1e-4
+    ),
     "lu": row(lambda x: lax.linalg.lu(x)[:2], f32("b", "n"), sizes=[1, 3], rtol=1e-4),
     "lu_batched": row(lambda x: lax.linalg.lu(x), MATRICES, rtol=1e-4),
     "matrix_power": row(lambda x: jnp.linalg.matrix_power(x, 3), MATRICES, rtol=1e-4, atol=1e-4),

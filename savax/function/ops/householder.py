@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import core, lax
 
 from savax.function.ops._registry import lowers
-from savax.function.ops._sizes import all_known
+from savax.function.ops._sizes import is_known
 from savax.function.ops._traced import traced
 
 if TYPE_CHECKING:
@@ -31,33 +31,28 @@ def pivoted_qr(g: GraphBuilder, x: Symbol, *, full_matrices: bool) -> tuple[Symb
       The symbols of q, r and the order of the columns.
     """
     rows, columns = x.shape[-2:]
-    if not all_known((rows, columns)):
-        g.unsupported("a QR decomposition with exchanged columns of a matrix of unknown size")
-    least = min(rows, columns)
+    least = core.min_dim(rows, columns)
     width = rows if full_matrices else least
 
     def decomposed(a: Array) -> tuple[Array, ...]:
         packed, taus, order = _triangular(a, pivoting=True)
-        factor = packed[:, :least]
-        if width > least:
-            factor = jnp.pad(factor, [(0, 0), (0, width - least)])
-        return product_of_reflectors(factor, taus), jnp.triu(packed[:width]), order
+        factor = lax.slice_in_dim(packed, 0, least, axis=1)
+        zero = jnp.zeros((), a.dtype)
+        factor = lax.pad(factor, zero, [(0, 0, 0), (0, width - least, 0)])
+        upper = jnp.triu(lax.slice_in_dim(packed, 0, width))
+        return product_of_reflectors(factor, taus), upper, order
 
     return tuple(traced(g, _for_each_matrix(decomposed, x.ndim - 2), x))
 
 
 @lowers("geqrf")
 def _lower_geqrf(g: GraphBuilder, x: Symbol) -> tuple[Symbol, ...]:
-    if not all_known(x.shape[-2:]):
-        g.unsupported("reflectors of a matrix of unknown size")
     triangular = _for_each_matrix(lambda a: _triangular(a, pivoting=False)[:2], x.ndim - 2)
     return tuple(traced(g, triangular, x))
 
 
 @lowers("hessenberg")
 def _lower_hessenberg(g: GraphBuilder, x: Symbol) -> tuple[Symbol, ...]:
-    if not all_known(x.shape[-2:]):
-        g.unsupported("the Hessenberg form of a matrix of unknown size")
     return tuple(traced(g, _for_each_matrix(_hessenberg, x.ndim - 2), x))
 
 
@@ -106,7 +101,7 @@ def _triangular(a: Array, *, pivoting: bool) -> tuple[Array, ...]:
     """Clears column by column; returns the packed matrix, the taus, the order of the columns."""
     rows, columns = a.shape
     row, column = lax.iota(jnp.int32, rows), lax.iota(jnp.int32, columns)
-    steps = min(rows, columns)
+    steps = core.min_dim(rows, columns)
 
     def step(k: Any, state: tuple[Array, ...]) -> tuple[Array, ...]:
         a, taus, order = state
@@ -140,7 +135,7 @@ def _hessenberg(a: Array) -> tuple[Array, Array]:
     """Clears what is below the first subdiagonal, from both sides."""
     size = a.shape[0]
     place = lax.iota(jnp.int32, size)
-    steps = max(size - 1, 0)
+    steps = max(size - 1, 0) if is_known(size) else size - 1
 
     def step(i: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
         a, taus = state
