@@ -27,6 +27,14 @@ def _conv(x: jax.Array, kernel: Any = KERNEL, padding: Any = "SAME", **options: 
     return lax.conv_general_dilated(x, kernel, steps, padding, dimension_numbers=NHWC, **options)
 
 
+def _transposed(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """``lax.conv_transpose`` pads by numpy, and ``conv_general_dilated`` by known numbers."""
+    n, m = kernel.shape[:2]
+    space = [(n - 1, n - 1, 1), (m - 1, m - 1, 2)]
+    spread = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *space, (0, 0, 0)])
+    return _conv(spread, kernel, "VALID")
+
+
 def _definite(x: jax.Array) -> jax.Array:
     return x @ x.mT + 2 * jnp.eye(x.shape[-1])
 
@@ -96,6 +104,13 @@ ROWS: dict[str, Row] = {
         lambda x: lax.conv_transpose(x, KERNEL, (2, 2), "SAME", dimension_numbers=NHWC),
         IMAGE,
         sizes=[1, 3],
+    ),
+    "conv_transposed_by_unknown_kernel": row(
+        _transposed,
+        f32("b", 4, 5, 2),
+        f32("n", "m", 2, 3),
+        sizes=[{"b": 1, "n": 1, "m": 4}, {"b": 2, "n": 5, "m": 3}],
+        constraints=("n >= 1", "m >= 1"),
     ),
     "conv_transposed_valid": row(
         lambda x: lax.conv_transpose(x, KERNEL, (2, 2), "VALID", dimension_numbers=NHWC),
