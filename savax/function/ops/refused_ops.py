@@ -176,7 +176,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     (r"Debug\w+", _DEBUG),
     (r"Apply\w+|SparseApply\w+|Scatter(Add|Sub|Mul|Div|Max|Min|Update|Nd\w+)", _SESSION_VARIABLE),
     (
-        r"Quantized(BatchNorm\w+|ConcatV2|Conv2D\w+|DepthwiseConv2D\w*|InstanceNorm|MatMulWith\w+"
+        r"Quantized(ConcatV2|Conv2D\w+|DepthwiseConv2D\w*|InstanceNorm|MatMulWith\w+"
         r"|ResizeBilinear)|Requantiz\w+PerChannel|UniformQuantized\w+",
         _QUANTIZED,
     ),

@@ -161,6 +161,27 @@ def test_levels_of_several_ranges_are_joined_alike(rng: np.random.Generator) -> 
         check_function(tf.function(joined), *parts, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("scaled", [False, True], ids=["plain", "scaled"])
+def test_batch_normalization_agrees(scaled: bool, rng: np.random.Generator) -> None:
+    def normalized(x: tf.Tensor, *channels: tf.Tensor) -> Any:
+        names = ("t", "m", "v", "beta", "gamma")
+        ranges = (*RANGES[:1], *RANGES[:1], (0.0, 6.0), *RANGES[2:])
+        given = dict(zip(names, map(levels, (x, *channels)), strict=True))
+        for name, (low, high) in zip(names, ranges, strict=True):
+            given |= {f"{name}_min": low, f"{name}_max": high}
+        return plain(
+            raw.QuantizedBatchNormWithGlobalNormalization(
+                **given,
+                out_type=tf.qint32,
+                variance_epsilon=1e-3,
+                scale_after_normalization=scaled,
+            )
+        )
+
+    channels = (some_bytes(rng, 6) for _ in range(4))
+    check_function(tf.function(normalized), some_bytes(rng, 2, 4, 5, 6), *channels, rtol=0, atol=0)
+
+
 def layer(x: tf.Tensor, weights: tf.Tensor, bias: tf.Tensor) -> Any:
     """The middle of a layer as TensorFlow's graph transforms wrote it."""
 
