@@ -84,8 +84,9 @@ def pushed(*operands: Any, linear: _Map) -> list[Any]:
         raise UnsupportedError(
             f"The custom gradient of {linear.where} can't be used in forward mode (jax.jvp, "
             "jax.jacfwd), because JAX can't transpose it: it isn't linear in the gradients that "
-            "it gets, has operations on the host, or a loop of unknown length. Reverse mode "
-            f"(jax.grad, jax.jacrev) works. JAX's error: {type(error).__name__}: {error}"
+            "it gets, is a compiled module, has operations on the host, or a loop of unknown "
+            "length. Reverse mode (jax.grad, jax.jacrev) works. JAX's error: "
+            f"{type(error).__name__}: {error}"
         ) from error
 
 

@@ -22,7 +22,7 @@ from savax.errors import (
     ShapeMismatchError,
     UnsupportedError,
 )
-from savax.function import LoadedBody
+from savax.function import LoadedBody, value_and_grad
 from savax.function.stablehlo._modules import read_module, write_module
 from savax.function.stablehlo._programs import ModuleProgram
 from savax.protos import FunctionDef, NodeDef, SavedModel
@@ -83,7 +83,7 @@ DYNAMIC = _dynamic()
 
 def _model(name):
     """Returns a model; those of JAX 0.10 hold StableHLO 1.15, which JAX 0.9 can't read."""
-    if name in ("jax2tf_10", "keras") and stablehlo.get_current_version() < "1.15":
+    if name in ("jax2tf_10", "keras", "orbax") and stablehlo.get_current_version() < "1.15":
         pytest.skip("this JAX is older than the model")
     return saved_model.load(str(MODELS / name))
 
@@ -117,6 +117,46 @@ def test_models_of_keras_on_jax_run_at_any_batch() -> None:
     np.testing.assert_allclose(model.serve(x[1:]), KERAS_RESULT[1:], rtol=1e-5)
     with pytest.raises(InvalidArgumentError, match="Expected value >= 1 for dimension variable"):
         model.serve(x[:0])
+
+
+ORBAX_X = np.float32([[8, 2], [3, 1]])
+ORBAX_W = np.arange(6, dtype=np.float32).reshape(2, 3) / 10
+
+
+def _orbax_scores(x, w=ORBAX_W):
+    return jax.nn.swish(x @ w) + np.float32([0.5, 0, -0.5])
+
+
+def test_models_of_orbax_run_with_their_processors_on_the_host() -> None:
+    model = _model("orbax")
+    for x in (ORBAX_X, ORBAX_X[:1]):
+        (scores,) = model.signatures["serving_default"](x=x).values()
+        np.testing.assert_allclose(scores, _orbax_scores(x), rtol=1e-6)
+    for name in ("text", "alias"):
+        found = model.signatures[name](text=np.array([b"a bc def", b"abc"], object))
+        expected = _orbax_scores(ORBAX_X + np.float32([[0, 1], [0, 0]]))
+        np.testing.assert_allclose(found["scores"], expected, rtol=1e-6)
+        assert found["label"].tolist() == [b"yes", b"no"]
+
+
+def test_models_of_orbax_have_gradients_by_their_parameters() -> None:
+    signature = _model("orbax").signatures["serving_default"]
+    _, w = signature.trainable_variables
+    assert w.name == "w"
+
+    def loss(x):
+        (scores,) = signature(x=x).values()
+        return (scores**2).sum()
+
+    value, (of_x, of_variables) = value_and_grad(loss, variables=[w], argnums=0)(ORBAX_X)
+    expected, gradients = jax.value_and_grad(
+        lambda x, w: (_orbax_scores(x, w) ** 2).sum(), argnums=(0, 1)
+    )(ORBAX_X, jnp.asarray(w.value))
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    np.testing.assert_allclose(of_x, gradients[0], rtol=1e-5)
+    np.testing.assert_allclose(of_variables[0], gradients[1], rtol=1e-5)
+    with pytest.raises(UnsupportedError, match="forward mode"):
+        jax.jvp(loss, (ORBAX_X,), (ORBAX_X,))
 
 
 def test_loaded_modules_are_saved_again(tmp_path) -> None:
