@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import savax.function.ops as _ops
@@ -19,7 +19,7 @@ from savax.function.lowering._module_calls import call_jaxpr
 from savax.function.lowering._primitive_scan import PrimitiveScan, check_primitives
 from savax.function.ops._registry import LOWERINGS
 from savax.function.stablehlo._options import OPS, Backend
-from savax.trackable import TableResource, Variable
+from savax.trackable import Constant, TableResource, Variable
 from savax.types import DType, Shape, TensorSpec, as_dtype, as_shape
 
 if TYPE_CHECKING:
@@ -46,12 +46,14 @@ class CaptureSpec:
       dtype: its dtype.
       shape: its shape; None for unknown dims.
       is_variable: whether it is passed as a resource and read; else it is passed as a value.
+      is_constant: whether it is an array that the function closes over.
     """
 
     name: str
     dtype: DType
     shape: Shape
     is_variable: bool = True
+    is_constant: bool = False
 
 
 def lower_jaxpr(
@@ -102,7 +104,8 @@ def lower_jaxpr(
     else:
         g.out = tuple(result_type(aval) for aval in jaxpr.out_avals)
         g.is_read = (True,) * len(g.out)
-        results = call_jaxpr(g, jaxpr, operands, _label(name), backend.whole)
+        constant = {i for i, capture in enumerate(captures) if capture.is_constant}
+        results = call_jaxpr(g, jaxpr, operands, _label(name), backend.whole, constant)
     count = len(results) - len(written)
     outputs = boundary.outputs(results[:count], out_dtypes)
     for index, value in zip(written, results[count:], strict=True):
@@ -147,7 +150,7 @@ def lower_function(
         name,
         library,
         arg_specs=specs,
-        captures=[capture_spec(library.stand_in(capture)) for capture in body.captures],
+        captures=capture_specs(body.captures, library),
         written=body.written,
         out_dtypes=[spec.dtype for spec in body.out_specs],
         output_names=output_names,
@@ -168,6 +171,14 @@ def capture_spec(capture: Capture) -> CaptureSpec:
         return CaptureSpec(capture.name, capture.dtype, (), is_variable=False)
     array = capture.array
     return CaptureSpec("constant", as_dtype(array.dtype), tuple(array.shape), is_variable=False)
+
+
+def capture_specs(captures: Sequence[Capture], library: FunctionLibrary) -> list[CaptureSpec]:
+    """Returns how a function of a library gets its captures."""
+    return [
+        replace(capture_spec(library.stand_in(capture)), is_constant=isinstance(capture, Constant))
+        for capture in captures
+    ]
 
 
 class _Boundary:

@@ -14,14 +14,19 @@ from savax.function.stablehlo._compilation import compile_function, is_64_bit, u
 from savax.types import TensorShape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from savax.function.lowering._graph_builder import GraphBuilder
     from savax.function.stablehlo._options import StableHLO
 
 
 def call_jaxpr(
-    g: GraphBuilder, jaxpr: Any, operands: Sequence[Any], name: str, options: StableHLO
+    g: GraphBuilder,
+    jaxpr: Any,
+    operands: Sequence[Any],
+    name: str,
+    options: StableHLO,
+    constant: Container[int] = (),
 ) -> list[Symbol]:
     """Returns the results of a closed jaxpr, computed by one module.
 
@@ -31,13 +36,15 @@ def call_jaxpr(
       operands: symbols of its inputs.
       name: what it is called.
       options: how the module is written.
+      constant: positions of operands that have no gradient.
 
     Raises:
       UnsupportedError: it has no module that TensorFlow could run.
     """
     run = jax.extend.core.jaxpr_as_fun(jaxpr)
     types = (jaxpr.in_avals, jaxpr.out_avals)
-    return _call(g, run, types, operands, name, options, wide=uses_64_bits(jaxpr))
+    wide = uses_64_bits(jaxpr)
+    return _call(g, run, types, operands, name, options, wide=wide, constant=constant)
 
 
 def call_equation(
@@ -64,6 +71,7 @@ def _call(
     options: StableHLO,
     *,
     wide: bool,
+    constant: Container[int] = (),
 ) -> list[Symbol]:
     for operand in operands:
         if not isinstance(operand, Symbol) or operand.dtype.name in ("string", "resource"):
@@ -85,4 +93,4 @@ def _call(
     if not options.gradients:
         return list(results)
     call = JaxCall("module", function, *types, module=options, wide=wide)
-    return attach_gradient(g, call, operands, results)
+    return attach_gradient(g, call, operands, results, constant=constant)

@@ -14,7 +14,13 @@ import numpy as np
 from savax.function._op_schemas import op_schema
 from savax.function.lowering._function_library import FunctionLibrary
 from savax.function.lowering._graph_writer import UniqueNames, legal_argument_name, legal_node_name
-from savax.function.lowering._lowering import CaptureSpec, capture_spec, lower_function, lower_jaxpr
+from savax.function.lowering._lowering import (
+    CaptureSpec,
+    capture_spec,
+    capture_specs,
+    lower_function,
+    lower_jaxpr,
+)
 from savax.protos import FunctionDef, FunctionRef, encode_attr, encode_shape
 from savax.types import DType, Shape, TensorSpec, as_dtype
 
@@ -126,7 +132,7 @@ class _RankWriter:
         self._body = body
         self._library = library
         self._base = base
-        self._captures = [capture_spec(library.stand_in(capture)) for capture in body.captures]
+        self._captures = capture_specs(body.captures, library)
         self._written = [self._captures[index].dtype for index in body.written]
         self._results = [spec.dtype for spec in body.out_specs]
         self._types = [spec.dtype for spec in body.arg_specs]

@@ -296,14 +296,20 @@ def test_the_proto_of_a_large_array_is_small(tmp_path) -> None:
     np.testing.assert_array_equal(rows, large[[7, 4999]])
 
 
-def test_modules_take_them_as_operands(tmp_path) -> None:
-    root = module(lambda x: jnp.tanh(x @ W), (2, ROWS))
+@pytest.mark.parametrize("name", ["jit_in_scan", "custom_vjp"])
+def test_modules_take_them_as_operands(name, tmp_path) -> None:
+    w = jnp.asarray(W)
+    root = module(lambda x: PROGRAMS[name](x, w), (2, ROWS))
     save(root, tmp_path / "m", options=SaveOptions(lowering="stablehlo"))
     assert captured(tmp_path / "m") == ["captured_array_0"]
     assert largest_node(tmp_path / "m") < 1 << 16
-    theirs = tf.saved_model.load(str(tmp_path / "m"))
-    np.testing.assert_allclose(theirs.f(X), np.tanh(X @ W), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(load(tmp_path / "m").f(X), np.tanh(X @ W), rtol=1e-4, atol=1e-4)
+    theirs, x = tf.saved_model.load(str(tmp_path / "m")), tf.constant(X)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = theirs.f(x)
+    np.testing.assert_allclose(y, PROGRAMS[name](X, W), rtol=1e-4, atol=1e-4)
+    expected = jax.grad(lambda x: PROGRAMS[name](x, W).sum())(X)
+    np.testing.assert_allclose(tape.gradient(y, x), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_unknown_rank(tmp_path) -> None:

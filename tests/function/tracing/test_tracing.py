@@ -168,6 +168,51 @@ def test_large_constants_inside_jit_become_captures():
     np.testing.assert_allclose(found[3], on_device.sum(), rtol=1e-6)
 
 
+def custom_jvp(g):
+    f = jax.custom_jvp(g)
+    f.defjvp(lambda primals, tangents: (g(*primals), *tangents))
+    return f
+
+
+def custom_vjp(g):
+    f = jax.custom_vjp(g)
+    f.defvjp(lambda x: (g(x), None), lambda _, ct: (ct,))
+    return f
+
+
+LARGE = np.linspace(0, 1, 20000, dtype=np.float32)
+IN_BODIES = {
+    "scan": lambda g, x: jax.lax.scan(lambda c, _: (g(c), c), x, None, length=2),
+    "while": lambda g, x: jax.lax.while_loop(lambda c: g(c).sum() < 1e6, lambda c: g(c), x),
+    "cond": lambda g, x: jax.lax.cond(x[0] > 0, g, lambda c: g(c) * g(c + 1), x),
+    "remat": lambda g, x: jax.checkpoint(g)(x),
+    "scan_in_cond": lambda g, x: jax.lax.cond(
+        x[0] > 0, lambda x: IN_BODIES["scan"](g, x)[0], lambda x: -x, x
+    ),
+    "custom_jvp": lambda g, x: custom_jvp(g)(x),
+    "custom_vjp": lambda g, x: custom_vjp(g)(x),
+    "derivative": lambda g, x: jax.grad(lambda x: IN_BODIES["scan"](jax.checkpoint(g), x)[0].sum())(
+        x
+    ),
+}
+
+
+@pytest.mark.parametrize("name", list(IN_BODIES))
+def test_large_constants_inside_bodies_become_captures(name):
+    program = IN_BODIES[name]
+
+    def fn(x):
+        g = jax.jit(lambda c: c * 2 + jnp.asarray(LARGE)[:3] + jnp.asarray(LARGE[::-1])[:3])
+        return jax.tree.leaves(program(g, x)), None
+
+    body = trace(fn, [SPEC]).body
+    check_jaxpr(body.jaxpr.jaxpr)
+    assert sum(isinstance(c, Constant) for c in body.captures) == 2
+    assert not any(is_large(c) for inner in closed_jaxprs_of(body.jaxpr) for c in inner.consts)
+    for found, expected in zip(run(body, X), fn(X)[0], strict=False):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_names_are_legal_and_unique():
     assert graph_names(["x", "X", "x", "my-Arg/0", "_1", "9", "x_1"]) == (
         "x",
