@@ -106,3 +106,21 @@ def test_a_sound_without_channels_is_refused() -> None:
     for shape, rate, text in (((3, 0), 8000, "65535 channels"), ((3, 1), 0, "0 samples")):
         with pytest.raises(savax.errors.InvalidArgumentError, match=text):
             body.run([np.zeros(shape, np.float32), np.array(rate, np.int32)])
+
+
+def test_a_model_that_hears_files_agrees(rng: np.random.Generator, tmp_path: Any) -> None:
+    weights = rng.normal(size=(65, 3)).astype(np.float32)
+
+    class Module(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+        def classify(self, contents: tf.Tensor) -> Any:
+            sound, rate = tf.audio.decode_wav(contents, desired_channels=1, desired_samples=400)
+            spectrum = tf.abs(tf.signal.stft(sound[tf.newaxis, :, 0], 128, 64))
+            return {"scores": tf.reduce_mean(spectrum, 1) @ weights, "rate": rate}
+
+    tf.saved_model.save(Module(), str(tmp_path))
+    data = wav(chunk(b"data", rng.integers(-(2**15), 2**15, 700).astype("<i2").tobytes()))
+    expected = tf.saved_model.load(str(tmp_path)).classify(tf.constant(data))
+    found = savax.saved_model.load(tmp_path).classify(data)
+    np.testing.assert_allclose(found["scores"], expected["scores"], rtol=1e-4, atol=1e-4)
+    assert int(found["rate"]) == 8000
