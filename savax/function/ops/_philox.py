@@ -78,14 +78,19 @@ def state_from_seed(seed: Array) -> tuple[tuple[Array, Array], tuple[Array, ...]
     return (mixed[0], mixed[1]), (zero, zero, mixed[2], mixed[3])
 
 
-def state_from_key(
-    key: Array, counter: Array, alg: Any
-) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
-    """Returns key and counter words of the operands of the V2 ops."""
+def check_algorithm(alg: Any) -> None:
+    """Refuses algorithms that the kernels for CPUs refuse; the device's choice is Philox."""
     if int(alg) not in (PHILOX, AUTO_SELECT):
         raise UnsupportedParamError(
             f"Random algorithm {int(alg)}: expected {PHILOX} (Philox) or {AUTO_SELECT} (auto)."
         )
+
+
+def state_from_key(
+    key: Array, counter: Array, alg: Any
+) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
+    """Returns key and counter words of the operands of the V2 ops."""
+    check_algorithm(alg)
     return halves(key[0]), (*halves(counter[0]), *halves(counter[1]))
 
 

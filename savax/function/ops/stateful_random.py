@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
-from savax.errors import UnsupportedParamError
-from savax.function.ops._philox import PHILOX, State, advanced, halves, joined_words
+from savax.function.ops._philox import (
+    PHILOX,
+    State,
+    advanced,
+    check_algorithm,
+    halves,
+    joined_words,
+)
 from savax.function.ops._registry import evaluates
 from savax.function.ops.random_sampling import (
     binomial,
@@ -160,10 +166,7 @@ def _of_generator(
     ctx: NodeContext, resource: ResourceHandle, algorithm: Any, blocks: int, skip: int = 0
 ) -> State:
     """Returns the state of a generator, and moves it ahead."""
-    if int(algorithm) != PHILOX:
-        raise UnsupportedParamError(
-            f"Random algorithm {int(algorithm)} of a generator: expected {PHILOX} (Philox)."
-        )
+    check_algorithm(algorithm)
     value = jnp.asarray(ctx.read(resource))
     counter = (*halves(value[skip]), *halves(value[skip + 1]))
     moved = _moved(counter, blocks)
