@@ -62,8 +62,14 @@ by savax. `tools/check_keras_models.py` checks more of them. Columns:
   change by 1e-02 in ResNet50V2, and by 2e-03 in VGG16, when the images are changed by 3e-7 of their
   values. In float64 rounding is too small for that.
 
+Some rows are of programs that XLA compiled with `--xla_backend_optimization_level=0`, which takes
+half the time.
+
 Layers are tested one by one, with their gradients, in
-`tests/differential/saved_model/test_every_keras_layer.py`.
+`tests/differential/saved_model/test_every_keras_layer.py`, those that augment images while they
+train included. `test_keras_strings.py` beside it has models that begin with strings, and
+`test_keras2_models.py` models in the format of Keras 2 (`tf_keras`): `model.save(directory)` writes
+functions of every layer, losses, and the slots of the optimizer, and all of it loads.
 
 | architecture | image | weights | result | gradients | gradients in float64 |
 |---|---|---|---|---|---|
