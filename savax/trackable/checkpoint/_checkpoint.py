@@ -98,15 +98,19 @@ class Checkpoint(SavingCheckpoint):
           CorruptBundleError: the checkpoint's index or object graph is damaged.
           UnsupportedError: the checkpoint was written by TensorFlow 1 and has no object graph.
         """
-        extra, counter = self._attached, None
-        if self._find_save_counter() is None:  # restore would make it
-            counter = Variable(np.int64(0), trainable=False, name=SAVE_COUNTER)
-            extra = [*extra, (SAVE_COUNTER, counter)]
-        graph = freeze_object_graph(self._graph_root, extra=extra)
+        graph, counter = self._graph_with_counter()
         self._writer.wait()
         restoration = Restoration(resolve_prefix(save_path))
         restoration.compare(graph)
         return restoration.report(graph, counter)
+
+    def _graph_with_counter(self) -> tuple[ObjectGraph, Variable | None]:
+        """Returns the graph that ``restore`` would see, and the counter that it would make."""
+        extra, counter = self._attached, None
+        if self._find_save_counter() is None:
+            counter = Variable(np.int64(0), trainable=False, name=SAVE_COUNTER)
+            extra = [*extra, (SAVE_COUNTER, counter)]
+        return freeze_object_graph(self._graph_root, extra=extra), counter
 
     def _restore(self, save_path: PathLike, options: CheckpointOptions | None) -> Restoration:
         refuse_in_trace("restored")

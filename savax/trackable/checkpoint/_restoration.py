@@ -32,7 +32,7 @@ from savax.trackable.checkpoint._stored_graph import read_stored_graph
 from savax.types._collector import collector_paused, collector_paused_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from savax.trackable._base import Trackable
     from savax.trackable.bundle._tensors import Verify
@@ -107,11 +107,38 @@ class Restoration:
 
     def compare(self, graph: ObjectGraph) -> None:
         """Notes what restoring into a graph would do, and assigns nothing."""
+        self._compared(graph)
+        self._bundle.close()
+
+    def restore_checked(
+        self, graph: ObjectGraph, exempt: Trackable | None, check: Callable[[RestoreReport], None]
+    ) -> RestoreReport:
+        """Assigns values to a graph's objects if a check lets it; none waits for values after that.
+
+        Args:
+          graph: objects.
+          exempt: an object that the checkpoint need not have.
+          check: gets what is going to be done; what it raises ends the restoring before that. It
+            must not let values pass that don't fit.
+
+        Returns:
+          What the check got.
+        """
+        with self._bundle:
+            match = self._compared(graph)
+            report = self.report(graph, exempt)
+            check(report)
+            assign_values(match.assignments, self._bundle)
+            restore_by_savers(match.by_savers, self.prefix)
+        return report
+
+    def _compared(self, graph: ObjectGraph) -> Match:
+        """Returns which objects get which values, and notes it."""
         match = match_objects(graph, self.stored, self.objects)
         unfit = unfitting_values(match.assignments, graph, "root", self._bundle)
         self._unfit.update((id(obj), (obj, problems)) for obj, problems in unfit)
         self._note(match, [a for a in match.assignments if id(a.obj) not in self._unfit])
-        self._bundle.close()
+        return match
 
     def restore_awaited(self, child: Trackable, stored_id: int, path: str) -> None:
         """Assigns values to a child that has just been tracked, and to what it leads to."""

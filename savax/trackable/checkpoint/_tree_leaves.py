@@ -126,16 +126,9 @@ class RestoredLeafMaker:
     def __init__(self, may_cast: bool) -> None:
         self._may_cast = may_cast
         self._taken: set[int] = set()
-        self._leaves: list[Leaf] = []
-
-    def num_without_value(self) -> int:
-        """Returns how many leaves have got no value."""
-        return sum(leaf._stored is None for leaf in self._leaves)
 
     def _leaf(self, shape: Any, dtype: DType, path: str, like: Any, may_cast: bool) -> Leaf:
-        leaf = Leaf.waiting(TensorSpec(shape, dtype, path), like, may_cast, self._taken)
-        self._leaves.append(leaf)
-        return leaf
+        return Leaf.waiting(TensorSpec(shape, dtype, path), like, may_cast, self._taken)
 
     def array(self, value: Any, path: str) -> Leaf:
         dtype = _leaf_dtype(value, path)

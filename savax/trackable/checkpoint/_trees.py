@@ -11,15 +11,16 @@ from savax.trackable.bundle import BundleReader
 from savax.trackable.checkpoint._checkpoint import Checkpoint
 from savax.trackable.checkpoint._prefix import resolve_prefix
 from savax.trackable.checkpoint._report import Mismatch
-from savax.trackable.checkpoint._restoration import mismatch_error
+from savax.trackable.checkpoint._restoration import Restoration, mismatch_error
+from savax.trackable.checkpoint._saving import refuse_in_trace
 from savax.trackable.checkpoint._status import NameBasedLoadStatus
 from savax.trackable.checkpoint._stored_tree import stored_tree
 from savax.trackable.checkpoint._tree_leaves import (
-    Leaf,
     RestoredLeafMaker,
     SavedLeafMaker,
     leaf_result,
 )
+from savax.types._collector import collector_paused_for
 
 if TYPE_CHECKING:
     from savax.trackable._tree_parts import LeafMaker
@@ -45,6 +46,16 @@ class _Tree(Checkpoint):
             self._edges.update(self.part._edges)
         elif isinstance(self.part, Trackable):
             self._edges["value"] = self.part  # a leaf alone has no name of its own
+
+    def restore_checked(
+        self, prefix: str, options: CheckpointOptions | None, strict: bool
+    ) -> RestoreReport:
+        """Gives the leaves their values, if they may have them, and says which they are."""
+        refuse_in_trace("restored")
+        graph, counter = self._graph_with_counter()
+        with collector_paused_for(len(graph.nodes)):
+            restoration = Restoration(prefix, True if options is None else options.verify)
+            return restoration.restore_checked(graph, counter, lambda r: _check(r, strict))
 
 
 def save_tree(prefix: PathLike, tree: Any, *, options: CheckpointOptions | None = None) -> str:
@@ -122,13 +133,7 @@ def restore_tree(
             return stored_tree(bundle)
     leaves = RestoredLeafMaker(cast)
     root = _Tree(target, leaves)
-    report = root.compare(prefix)
-    _check(report, strict)
-    root.read(prefix, options)
-    missing = [leaf for leaf in report.missing if leaf.kind == Leaf.__name__]
-    if leaves.num_without_value() != len(missing):
-        # Another checkpoint has come in the place of the one that was compared.
-        return restore_tree(save_path, target, strict=strict, cast=cast, options=options)
+    report = root.restore_checked(prefix, options, strict)
     unfit: dict[str, str] = {}
     tree = part_value(root.part, lambda leaf: leaf_result(leaf, unfit))
     if unfit:
