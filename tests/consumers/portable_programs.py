@@ -162,6 +162,9 @@ ARRAYS: dict[str, Program] = {
     "cummax": lambda x: lax.cummax(x, axis=1),
     "reshape": lambda x: x.reshape(-1, 1),
     "transpose": lambda x: x.T,
+    "transposed_sizes_of_one": lambda x: jnp.transpose(
+        (x @ x.T).reshape(x.shape[0], 1, 1, -1), (2, 0, 1, 3)
+    ),
     "transposed_parts": lambda x: (
         jnp.tile(x, (1, 2)).T.reshape(2, 5, -1).transpose(2, 0, 1)
         * jnp.concatenate([x, x]).T.reshape(5, 2, -1).transpose(2, 1, 0)

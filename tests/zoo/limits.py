@@ -26,7 +26,4 @@ LIMITS: dict[tuple[str, str], Limit] = {
     ("onnx", "gpt_with_state"): Limit("UnsupportedTargetError", _STATE),
     ("tfjs", "gpt_with_state"): Limit("UnsupportedTargetError", _STATE),
     ("tfjs", "diffusion"): Limit("UnsupportedTargetError", _RANDOM),
-    ("onnx", "bert"): Limit(
-        "Invalid position of 0", "Joins two `Reshape`s wrongly when it optimizes the graph."
-    ),
 }

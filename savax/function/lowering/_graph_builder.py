@@ -289,10 +289,9 @@ class GraphBuilder(NodeBuilder):
             return self.const(x.constant.reshape(shape), x.dtype)
         if x.node is not None and x.node.op == "Reshape":
             return self.reshape(x.node.inputs[0], shape)
-        forms = self.lowerer.library.portable_forms
+        forms, dims = self.lowerer.library.portable_forms, self.dims_lowering
         is_moved = forms is not None and forms.moves_reshape(x, shape)
-        compute = self.dims_lowering.vector if is_moved else self.dims_lowering.new_sizes
-        sizes = self._unscoped(compute, shape)
+        sizes = self._unscoped(dims.vector if is_moved else dims.new_sizes, shape)
         return self._result(self.op("Reshape", x, sizes, shape=shape), x.scalar)
 
     def transpose(self, x: Symbol, perm: Sequence[int]) -> Symbol:
@@ -307,6 +306,9 @@ class GraphBuilder(NodeBuilder):
         if x.node is not None and x.node.op == "Einsum":
             return self._permuted_einsum(x, perm)
         shape = tuple(x.shape[axis] for axis in perm)
+        large = [axis for axis in perm if x.shape[axis] != 1]
+        if x.node is not None and x.node.op == "Reshape" and large == sorted(large):
+            return self.reshape(x, shape)
         if x.constant is not None:
             return self._result(self.const(x.constant.transpose(perm), x.dtype), x.scalar)
         return self._result(self.op("Transpose", x, self.const(perm, INT32), shape=shape), x.scalar)
