@@ -13,6 +13,7 @@ tf = pytest.importorskip("tensorflow")
 
 from evaluation_check import LoadedFunction, load_function  # noqa: E402
 from tensorflow.compiler.tf2xla.ops import gen_xla_ops as xla  # noqa: E402
+from tensorflow.compiler.xla import xla_data_pb2  # noqa: E402
 
 pytestmark = pytest.mark.tf
 
@@ -112,6 +113,20 @@ def test_sizes_and_replicas_agree() -> None:
         return bound, fixed, *wide, *tall, *same
 
     check_compiled(run, X, np.int32(3))
+
+
+def test_older_products_and_sorts_agree() -> None:
+    numbers = xla_data_pb2.DotDimensionNumbers(
+        lhs_contracting_dimensions=[1], rhs_contracting_dimensions=[0]
+    ).SerializeToString()
+
+    def run(x: tf.Tensor) -> Any:
+        product = xla.xla_dot(lhs=x, rhs=x, dimension_numbers=numbers, precision_config="")
+        keys, values = xla.xla_key_value_sort(keys=x[0], values=x[1])
+        kept = xla.xla_optimization_barrier(input=[x, keys])
+        return product, keys, values, *kept, xla.xla_sharding(input=x)
+
+    check_compiled(run, X)
 
 
 def test_one_replica_is_alone() -> None:
