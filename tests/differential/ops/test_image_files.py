@@ -171,3 +171,11 @@ def test_other_webp_files_are_refused():
         body(0).run([JPEGS["color"]])
     with pytest.raises(InvalidArgumentError, match="no image of WEBP"):
         body(0).run([np.array(_webp(still).item()[:40], object)])
+
+
+def test_other_formats_agree() -> None:
+    pixels = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3) * 4
+    for name, op in (("BMP", "DecodeBmp"), ("GIF", "DecodeGif")):
+        data = io.BytesIO()
+        Image.fromarray(pixels).save(data, name)
+        check_evaluation(op, np.array(data.getvalue(), object))
