@@ -63,7 +63,9 @@ def trace_call(fn: Callable[..., Sequence[Value]], *operands: Any) -> TracedCall
 
 def is_known(value: Value) -> bool:
     """Whether a value is no array of a trace: static, a handle, or an object of the host."""
-    return not isinstance(value, jax.Array | TensorListValue)
+    if isinstance(value, TensorListValue):
+        return value.dtype.size == 0
+    return not isinstance(value, jax.Array)
 
 
 def _simplified(value: Value) -> Value:

@@ -155,9 +155,12 @@ class TensorListValue:
         return type(self)(self.buffer, self.length, self.dtype, element_shape)
 
     def allocated(self, element_shape: Sequence[int]) -> TensorListValue:
-        """Returns an unallocated list with zeros as elements."""
-        zeros = jnp.zeros((self.length, *element_shape), self.dtype.numpy_dtype)
-        return self.with_buffer(zeros)
+        """Returns an unallocated list with zeros or empty strings as elements."""
+        shape = (self.length, *element_shape)
+        if self.dtype.size == 0:  # objects of the host: strings, variants
+            empty = b"" if self.dtype.name == "string" else None
+            return self.with_buffer(np.full(shape, empty, object))
+        return self.with_buffer(jnp.zeros(shape, self.dtype.numpy_dtype))
 
 
 class GradientArray(TensorListValue):

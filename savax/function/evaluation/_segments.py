@@ -136,7 +136,7 @@ class _CutPlan:
     def __init__(self, plan: Plan, hosted_functions: Iterable[str]) -> None:
         self._plan = plan
         self._hosted = frozenset(hosted_functions)
-        self.host = {i for i, node in enumerate(plan.nodes) if _is_host(node, self._hosted)}
+        self.host = _host_nodes(plan, self._hosted)
         self.has_host_nodes = bool(self.host)
         self._add_small_nodes()
         self._needs = _dependencies(plan)
@@ -385,6 +385,19 @@ class _Program:
         ]
 
 
+def _host_nodes(plan: Plan, hosted_functions: frozenset[str]) -> set[int]:
+    """Returns the positions of the nodes that run on the host."""
+    found: set[int] = set()
+    made: set[int] = set()  # variants that the host has made
+    for position, node in enumerate(plan.nodes):
+        passes_on = node.op in IDENTITY_OPS and not made.isdisjoint(node.input_slots)
+        if passes_on or _is_host(node, hosted_functions):
+            found.add(position)
+            pairs = zip(node.output_slots, node.output_dtypes, strict=True)
+            made |= {slot for slot, dtype in pairs if dtype.name == "variant"}
+    return found
+
+
 def _is_host(node: PlanNode, hosted_functions: frozenset[str]) -> bool:
     """Whether a node has strings, or objects that only the host holds."""
     names = {dtype.name for dtype in (*node.input_dtypes, *node.output_dtypes)}
@@ -394,6 +407,9 @@ def _is_host(node: PlanNode, hosted_functions: frozenset[str]) -> bool:
         return True
     if not names & {"resource", "variant"} or node.op in _STRUCTURAL:
         return False
+    element = node.attrs.get("element_dtype")
+    if element is not None and element.size == 0:  # a list of strings or variants
+        return True
     return not node.op.startswith(_DEVICE_PREFIXES)
 
 

@@ -18,6 +18,7 @@ from savax.function.evaluation._plan_values import (
 )
 from savax.function.ops._indexing import is_host_array
 from savax.function.ops._registry import evaluates
+from savax.function.ops.sparse_tensors import joined
 from savax.types import merge_shapes
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ def _set_item(
     if known is None:
         if resize_if_index_out_of_bounds:
             ctx.needs_value("index", "the list may grow")
+        if input_handle.dtype.size == 0:
+            ctx.needs_value("index", "the list holds objects of the host")
         buffer, position = list_buffer(input_handle, item.shape), index.astype(jnp.int32)
         updated = lax.dynamic_update_index_in_dim(buffer, jnp.asarray(item), position, 0)
         return input_handle.with_buffer(updated)
@@ -115,8 +118,12 @@ def _set_item(
         raise InvalidArgumentError(
             f"Element {position} of a tensor list of {input_handle.length} elements can't be set."
         )
-    buffer = jnp.asarray(list_buffer(input_handle, item.shape))
-    return input_handle.with_buffer(buffer.at[position].set(item))
+    buffer = list_buffer(input_handle, np.shape(item))
+    if is_host_array(buffer):
+        buffer = buffer.copy()
+        buffer[position, ...] = item
+        return input_handle.with_buffer(buffer)
+    return input_handle.with_buffer(jnp.asarray(buffer).at[position].set(item))
 
 
 @evaluates("TensorListGetItem", with_context=True)
@@ -133,7 +140,7 @@ def _get_item(
         return jnp.zeros(shape, element_dtype.numpy_dtype)
     known = static_value(index)
     if known is not None:
-        return input_handle.buffer[int(known)]
+        return input_handle.buffer[int(known), ...]  # an array, of one string too
     if is_host_array(input_handle.buffer):
         ctx.needs_value("index", "the list holds objects of the host")
     position = index.astype(jnp.int32)
@@ -142,7 +149,8 @@ def _get_item(
 
 @evaluates("TensorListPushBack", ignores=("element_dtype",))
 def _push_back(input_handle: TensorListValue, tensor: Any) -> TensorListValue:
-    return input_handle.with_buffer(_appended(input_handle, jnp.asarray(tensor)[None]))
+    item = tensor if isinstance(tensor, np.ndarray) else jnp.asarray(tensor)
+    return input_handle.with_buffer(_appended(input_handle, item[None]))
 
 
 @evaluates("TensorListPopBack", with_context=True)
@@ -153,7 +161,7 @@ def _pop_back(
         raise InvalidArgumentError("The last element of an empty tensor list is asked for.")
     shape = () if input_handle.buffer is not None else _full_shape(ctx, input_handle, element_shape)
     buffer = list_buffer(input_handle, shape)
-    return input_handle.with_buffer(buffer[:-1]), buffer[-1]
+    return input_handle.with_buffer(buffer[:-1]), buffer[-1, ...]
 
 
 @evaluates("TensorListGather", with_context=True)
@@ -168,6 +176,11 @@ def _gather(
     if input_handle.buffer is None:
         shape = _full_shape(ctx, input_handle, element_shape)
         return jnp.zeros((*indices.shape, *shape), element_dtype.numpy_dtype)
+    if is_host_array(input_handle.buffer):
+        known = static_value(indices)
+        if known is None:
+            ctx.needs_value("indices", "the list holds objects of the host")
+        return np.take(input_handle.buffer, known, axis=0, mode="clip")
     return jnp.take(input_handle.buffer, indices.astype(np.int32), axis=0, mode="clip")
 
 
@@ -189,7 +202,7 @@ def _stack(
         )
     if input_handle.buffer is None:
         shape = _full_shape(ctx, input_handle, element_shape)
-        return jnp.zeros((input_handle.length, *shape), element_dtype.numpy_dtype)
+        return input_handle.allocated(shape).buffer
     return input_handle.buffer
 
 
@@ -266,7 +279,7 @@ def list_buffer(value: TensorListValue, element_shape: Sequence[int]) -> Any:
 def _appended(value: TensorListValue, items: Any) -> Any:
     if value.length == 0:
         return items
-    return jnp.concatenate([list_buffer(value, items.shape[1:]), items])
+    return joined([list_buffer(value, items.shape[1:]), items])
 
 
 def resized_list(value: TensorListValue, length: int) -> TensorListValue:
@@ -274,6 +287,10 @@ def resized_list(value: TensorListValue, length: int) -> TensorListValue:
         return type(value)(None, length, value.dtype, value.element_shape)
     if length <= value.length:
         return value.with_buffer(value.buffer[:length])
+    if is_host_array(value.buffer):
+        rest = type(value)(None, length - value.length, value.dtype, value.element_shape)
+        added = rest.allocated(value.buffer.shape[1:]).buffer
+        return value.with_buffer(joined([value.buffer, added]))
     padding = [(0, length - value.length)] + [(0, 0)] * (value.buffer.ndim - 1)
     return value.with_buffer(jnp.pad(value.buffer, padding))
 
@@ -304,8 +321,8 @@ def _concatenated(
     if not shape:
         raise ShapeMismatchError("Scalars in a tensor list can't be concatenated.")
     buffer = list_buffer(value, shape)
-    joined = buffer.reshape((value.length * shape[0], *shape[1:]))
-    return joined, np.full(value.length, shape[0], np.int64)
+    whole = buffer.reshape((value.length * shape[0], *shape[1:]))
+    return whole, np.full(value.length, shape[0], np.int64)
 
 
 def _full_shape(ctx: NodeContext, value: TensorListValue, operand: Any) -> tuple[int, ...]:

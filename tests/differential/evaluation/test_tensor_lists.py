@@ -205,3 +205,40 @@ def test_size_from_an_argument_needs_a_value():
     loaded = load_function(concrete)
     with pytest.raises(TypeError, match=r"must be known"):
         jax.jit(lambda n: loaded.body.run([n]))(5)
+
+
+WORDS = np.array([b"a b", b"", b"c"], object)
+
+
+@pytest.mark.parametrize("case", ["in", "out", "both", "ragged", "pieces"])
+def test_functions_of_strings_and_ragged_rows_are_mapped(case):
+    functions = {
+        "in": lambda x: tf.map_fn(tf.strings.length, x, fn_output_signature=tf.int32),
+        "out": lambda x: tf.map_fn(tf.strings.as_string, x, fn_output_signature=tf.string),
+        "both": lambda x: tf.map_fn(tf.strings.upper, x),
+        "ragged": lambda x: (
+            tf.map_fn(tf.cumsum, tf.RaggedTensor.from_row_splits(x, [0, 2, 2, 4])).flat_values
+        ),
+        "pieces": lambda x: tf.map_fn(
+            tf.strings.split, x, fn_output_signature=tf.RaggedTensorSpec([None], tf.string)
+        ).to_tensor(),
+    }
+    given = {"out": np.arange(3), "ragged": np.arange(4, dtype=np.float32)}.get(case, WORDS)
+    check_function(tf.function(functions[case]), given)
+
+
+def test_lists_of_strings():
+    def f(x):
+        raw = tf.raw_ops
+        kind, none = {"element_dtype": tf.string}, tf.zeros([0], tf.int32)
+        made = raw.EmptyTensorList(element_shape=none, max_num_elements=-1, **kind)
+        for i in range(3):
+            made = raw.TensorListPushBack(input_handle=made, tensor=x[i])
+        made = raw.TensorListResize(input_handle=made, size=4)
+        made, last = raw.TensorListPopBack(input_handle=made, element_shape=none, **kind)
+        some = raw.TensorListGather(
+            input_handle=made, indices=[2, 0, 0], element_shape=none, **kind
+        )
+        return last, some, raw.TensorListStack(input_handle=made, element_shape=none, **kind)
+
+    check_function(tf.function(f), WORDS)
