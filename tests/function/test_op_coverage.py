@@ -56,7 +56,7 @@ UNCOMPARED = {
     **dict.fromkeys(("AnonymousHashTable", "InitializeTable", "InitializeTableV2"), _NEWER),
     **dict.fromkeys(("AnonymousMutableHashTable", "MutableHashTable"), _NEWER),
     **dict.fromkeys(("AnonymousMutableHashTableOfTensors", "MutableHashTableV2"), _NEWER),
-    **dict.fromkeys(("ParseSingleSequenceExample", "StatefulStandardNormal", "XlaConv"), _NEWER),
+    **dict.fromkeys(("StatefulStandardNormal", "XlaConv"), _NEWER),
     **dict.fromkeys(("PlaceholderWithDefault", "VarHandleOp", "XlaCallModule"), _ELSEWHERE),
     **dict.fromkeys(("Placeholder", "PlaceholderV2", "Print", "PrintV2"), _NOTHING),
     **dict.fromkeys(("StackCloseV2", "TensorArrayCloseV3"), _NOTHING),

@@ -356,3 +356,29 @@ def test_sequences_that_dont_fit():
     for wrong in (SEQUENCES[2], uneven, integers, b"\xff"):
         with pytest.raises(InvalidArgumentError):
             body.run([np.array([wrong], object)])
+
+
+def test_single_sequences_of_older_graphs_agree() -> None:
+    example = tf.train.SequenceExample()
+    example.context.feature["n"].int64_list.value.append(3)
+    for row in ([1.0, 2.0], [3.0, 4.0]):
+        steps = example.feature_lists.feature_list["x"].feature.add()
+        steps.float_list.value.extend(row)
+    words = example.feature_lists.feature_list["w"].feature.add()
+    words.bytes_list.value.extend([b"a", b"b"])
+    check_evaluation(
+        "ParseSingleSequenceExample",
+        np.array(example.SerializeToString(), object),
+        np.array([], object),
+        [],
+        [np.array(b"n", object)],
+        [np.array(b"w", object)],
+        [np.array(b"x", object)],
+        [np.array([], np.int64)],
+        np.array(b"", object),
+        context_sparse_types=[],
+        feature_list_dense_types=[tf.float32],
+        context_dense_shapes=[[]],
+        feature_list_sparse_types=[tf.string],
+        feature_list_dense_shapes=[[2]],
+    )
