@@ -1,6 +1,6 @@
 """The message classes: their schema, their pool and their neighbours in the process."""
 
-import importlib.util
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +24,6 @@ from savax.protos import (
 )
 
 ROOT = Path(savax.protos.__file__).parent
-TOOL = ROOT.parent.parent / "tools" / "build_descriptors.py"
 
 
 def _run(code):
@@ -40,10 +39,7 @@ def _run(code):
 
 def _build_tool():
     pytest.importorskip("grpc_tools")
-    spec = importlib.util.spec_from_file_location("build_descriptors", TOOL)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
+    return importlib.import_module("tools.build_descriptors")
 
 
 def test_descriptors_are_those_of_the_schema():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +11,11 @@ import pytest
 
 from savax.trackable import Module, Variable
 from savax.trackable.checkpoint import Checkpoint, list_variables, load_checkpoint
+from tests.differential.checkpoint import object_graphs
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tf
 
-_spec = importlib.util.spec_from_file_location(
-    "savax_tests_object_graphs", Path(__file__).with_name("object_graphs.py")
-)
-assert _spec is not None
-assert _spec.loader is not None
-object_graphs = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = object_graphs
-_spec.loader.exec_module(object_graphs)
 GRAPHS = object_graphs.GRAPHS
 
 OURS = object_graphs.Library(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import savax
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tf
@@ -16,15 +18,7 @@ pytestmark = pytest.mark.tf
 
 @pytest.fixture(scope="module")
 def tool() -> Any:
-    path = Path(savax.__file__).parents[1] / "tools" / "check_saved_models.py"
-    if not path.exists():
-        pytest.skip("only in a checkout")
-    spec = importlib.util.spec_from_file_location("check_saved_models", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("tools.check_saved_models")
 
 
 class _Model(tf.Module):

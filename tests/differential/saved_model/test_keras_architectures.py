@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+import importlib
 from typing import Any
 
 import pytest
-
-import savax
 
 pytest.importorskip("tensorflow")
 pytest.importorskip("keras")
@@ -17,15 +14,7 @@ pytestmark = pytest.mark.tf
 
 @pytest.fixture(scope="module")
 def tool() -> Any:
-    path = Path(savax.__file__).parents[1] / "tools" / "check_keras_models.py"
-    if not path.exists():
-        pytest.skip("only in a checkout")
-    spec = importlib.util.spec_from_file_location("check_keras_models", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("tools.check_keras_models")
 
 
 def test_results_and_gradients(tool: Any) -> None:
