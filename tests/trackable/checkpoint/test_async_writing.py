@@ -34,7 +34,7 @@ from savax.trackable.checkpoint import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.trackable.checkpoint.conftest import Gate
@@ -401,6 +401,15 @@ def test_an_error_that_nobody_can_ask_for_is_reported(
     assert [error.errno for error in reported] == [errno.EIO]
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Lets SIGINT interrupt, also where the tests were started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupted_wait(tmp_path: Path, gate: Gate) -> None:
     checkpoint = Checkpoint(v=Variable(1))
     checkpoint.write(tmp_path / "c", ASYNC)
@@ -607,6 +616,7 @@ atexit.register(lambda: checkpoint.save("c", ASYNC))
     assert latest_checkpoint(tmp_path) == str(tmp_path / "c-1")
 
 
+@pytest.mark.usefixtures("_interruptible")  # a child process inherits what is ignored
 def test_an_exit_that_is_cut_short_says_so(tmp_path: Path) -> None:
     done = run(
         tmp_path,
