@@ -52,7 +52,7 @@ from savax.function.lowering._body_lowering import lower_body, renamed_function
 from savax.function.lowering._captured_arrays import CapturedArrays
 from savax.function.lowering._function_library import FunctionLibrary
 from savax.function.lowering._gradient_functions import lower_gradients
-from savax.function.lowering._graph_writer import GraphWriter
+from savax.function.lowering._graph_writer import GraphWriter, free_name
 from savax.function.lowering._portable_forms import PortableForms
 from savax.function.stablehlo._options import (
     OPS,
@@ -98,6 +98,7 @@ __all__ = [
     "checked_lowering",
     "chosen_backend",
     "export_composites",
+    "free_name",
     "freeze",
     "function",
     "grad",

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from savax.types import PathLike
 
-
 _ATTEMPTS = 100  # to open a directory that others replace at the same time
 _LOCK_SECONDS = 1.0  # that a publisher may take to move a version away
 _POLL_SECONDS = 0.002

@@ -12,7 +12,13 @@ from savax.errors import (
     TracingError,
     UntrackedDependencyError,
 )
-from savax.function import CapturedArrays, ConcreteFunction, Function, stripped_op_list
+from savax.function import (
+    CapturedArrays,
+    ConcreteFunction,
+    Function,
+    free_name,
+    stripped_op_list,
+)
 from savax.protos import MetaGraphDef, SavedModel, serialize
 from savax.saved_model._assets import AssetFiles, collect_assets
 from savax.saved_model._constants import INIT_OP_SIGNATURE_KEY, SCHEMA_VERSION, SERVING
@@ -221,10 +227,7 @@ def _with_captured_arrays(
 ) -> ObjectGraph:
     """Returns the object graph with Variables of the model in the places of large constants."""
     taken = {name for name, _ in graph.nodes[0].children}
-    name, number = CAPTURED_ARRAYS, 0
-    while name in taken:
-        number += 1
-        name = f"{CAPTURED_ARRAYS}_{number}"
+    name = free_name(CAPTURED_ARRAYS, taken)
     arrays = TrackedList(captured.variables)
     extra: list[tuple[str, Trackable]] = [(SIGNATURES_ATTRIBUTE, signatures), (name, arrays)]
     return freeze_object_graph(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from savax.function.graph._frames import Frame, frames_of
 from savax.function.graph._functional_branches import write_branches
 from savax.function.graph._functional_loops import write_loop
-from savax.function.lowering._graph_writer import legal_function_name
+from savax.function.lowering._graph_writer import free_name, legal_function_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,11 +82,7 @@ class FunctionalGraph:
 
     def free_name(self, base: str) -> str:
         """Returns a name that no node has."""
-        name, number = base, 0
-        while name in self.nodes:
-            number += 1
-            name = f"{base}_{number}"
-        return name
+        return free_name(base, self.nodes)
 
     def dtype(self, tensor: str) -> DType:
         """Returns the dtype of a tensor."""

@@ -15,6 +15,7 @@ from savax.errors import UnsupportedError
 from savax.function._op_schemas import op_schema
 from savax.function.graph._frames import source
 from savax.function.graph._tensor_names import canonical_tensor, split_tensor
+from savax.function.lowering._graph_writer import free_name
 from savax.protos import NodeDef, encode_attr
 from savax.types import as_dtype
 
@@ -178,11 +179,7 @@ class _Rewriting:
         return constant
 
     def _free(self, base: str) -> str:
-        name, number = base, 0
-        while name in self._nodes:
-            number += 1
-            name = f"{base}_{number}"
-        return name
+        return free_name(base, self._nodes)
 
 
 def _passed(node: NodeDef) -> list[int]:

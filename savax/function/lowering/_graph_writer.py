@@ -10,7 +10,7 @@ from savax.protos import AttrValue, GraphDef, NodeDef, encode_attr
 from savax.types import DType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
 # What TensorFlow's C++ accepts in node names, beside the rule for the first character and ">"
 # between the parts of an op's name; its Python accepts ">" and a backslash everywhere.
@@ -42,6 +42,15 @@ def legal_argument_name(name: str) -> str:
     if not legal:
         return "arg"
     return legal if legal[0].isalpha() else f"arg_{legal}"
+
+
+def free_name(base: str, taken: Container[str]) -> str:
+    """Returns the base, or the base with the first number behind it that isn't taken."""
+    name, number = base, 0
+    while name in taken:
+        number += 1
+        name = f"{base}_{number}"
+    return name
 
 
 class UniqueNames:

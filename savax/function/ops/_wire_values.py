@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.descriptor import FieldDescriptor
 
 from savax.errors import InvalidArgumentError
+from savax.trackable.bundle._varint import encode_varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +87,7 @@ def encoded(kind: int, number: int, value: Any) -> bytes:
 def encoded_packed(kind: int, number: int, values: list[Any]) -> bytes:
     """Returns a field of several numbers in one piece, with its tag."""
     data = b"".join(_payload(kind, value) for value in values)
-    return _tag(number, BYTES) + _varint(len(data)) + data
+    return _tag(number, BYTES) + encode_varint(len(data)) + data
 
 
 def _packed(kind: int, data: bytes) -> Iterator[Any]:
@@ -119,11 +120,11 @@ def _payload(kind: int, value: Any) -> bytes:
     if kind in _FIXED:
         return struct.pack(_FIXED[kind][0], value)
     if kind in _LENGTH_DELIMITED:
-        return b"".join([_varint(len(value)), value])
+        return b"".join([encode_varint(len(value)), value])
     value = int(value)
     if kind in _ZIGZAG:
         value = value << 1 ^ value >> 63
-    return _varint(value & 0xFFFFFFFFFFFFFFFF)
+    return encode_varint(value & 0xFFFFFFFFFFFFFFFF)
 
 
 def _field(data: bytes, position: int, depth: int) -> tuple[int, int, Any, int]:
@@ -185,16 +186,7 @@ def _taken(data: bytes, position: int, size: int) -> bytes:
 
 
 def _tag(number: int, wire: int) -> bytes:
-    return _varint(number << 3 | wire)
-
-
-def _varint(value: int) -> bytes:
-    parts = bytearray()
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)
+    return encode_varint(number << 3 | wire)
 
 
 def _damaged(why: str) -> InvalidArgumentError:

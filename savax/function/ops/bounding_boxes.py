@@ -13,6 +13,7 @@ from jax import lax
 from savax.function.evaluation._plan_values import is_traced
 from savax.function.ops._operands import static_int
 from savax.function.ops._registry import evaluates
+from savax.function.ops.segments import lowest
 
 if TYPE_CHECKING:
     from savax.function.evaluation._walk import NodeContext
@@ -121,10 +122,6 @@ def _suppressed(
         return indices[: int(taken)], scores[: int(taken)], taken
 
 
-def _lowest(scores: Any) -> Any:
-    return jnp.finfo(jnp.asarray(scores).dtype).min  # type: ignore[no-untyped-call]
-
-
 @evaluates("NonMaxSuppression", static=("max_output_size",), with_context=True)
 def _non_max_suppression(
     ctx: NodeContext, boxes: Any, scores: Any, max_output_size: Any, *, iou_threshold: float
@@ -134,7 +131,7 @@ def _non_max_suppression(
 
 @evaluates("NonMaxSuppressionV2", static=("max_output_size",), with_context=True)
 def _v2(ctx: NodeContext, boxes: Any, scores: Any, max_output_size: Any, iou_threshold: Any) -> Any:
-    return _v3(ctx, boxes, scores, max_output_size, iou_threshold, _lowest(scores))
+    return _v3(ctx, boxes, scores, max_output_size, iou_threshold, lowest(scores.dtype))
 
 
 @evaluates("NonMaxSuppressionV3", static=("max_output_size",), with_context=True)

@@ -13,6 +13,7 @@ from savax.function.evaluation._plan_values import static_value
 from savax.function.ops._philox import advanced, unit_floats, words_of
 from savax.function.ops._registry import evaluates
 from savax.function.ops.random_sampling import shuffled
+from savax.function.ops.segments import lowest
 from savax.function.ops.shaping import sizes
 from savax.function.ops.stateful_random import taken
 
@@ -80,8 +81,12 @@ def _windows(starts: Any, size: int, overlapping: bool) -> tuple[Any, Any]:
     widest = size // windows + 1 if known is None else int(np.diff(known).max())
     starts = jnp.asarray(starts)
     places = starts[:-1, None] + jnp.arange(widest + overlapping, dtype=starts.dtype)
-    ends = jnp.minimum(starts[1:] - (0 if overlapping else 1), size - 1)
-    return jnp.clip(places, 0, size - 1), places <= ends[:, None]
+    return jnp.clip(places, 0, size - 1), places <= _ends(starts, size, overlapping)
+
+
+def _ends(starts: Any, size: int, overlapping: bool) -> Any:
+    """Returns the last place of each window of an axis, [window, 1]."""
+    return jnp.minimum(starts[1:, None] - (0 if overlapping else 1), size - 1)
 
 
 def _in_windows(x: Any, rows: Any, columns: Any, overlapping: bool) -> tuple[Any, Any, Any]:
@@ -96,15 +101,10 @@ def _in_windows(x: Any, rows: Any, columns: Any, overlapping: bool) -> tuple[Any
     return jnp.take(flat, places, axis=1), valid[None, ..., None], places[None, ..., None]
 
 
-def _lowest(dtype: Any) -> Any:
-    info = jnp.iinfo(dtype) if jnp.issubdtype(dtype, jnp.integer) else jnp.finfo(dtype)  # type: ignore[no-untyped-call]
-    return jnp.asarray(info.min, dtype)
-
-
 def _winners(x: Any, rows: Any, columns: Any, overlapping: bool) -> tuple[Any, Any]:
     """Returns the largest element of each window, and its place; of equal ones the first."""
     found, valid, places = _in_windows(x, rows, columns, overlapping)
-    candidates = jnp.where(valid, found, _lowest(x.dtype))
+    candidates = jnp.where(valid, found, jnp.asarray(lowest(x.dtype), x.dtype))
     best = jnp.argmax(lax.stop_gradient(candidates), axis=3, keepdims=True)
     values = jnp.take_along_axis(candidates, best, axis=3)[:, :, :, 0]
     places = jnp.broadcast_to(places, (*best.shape[:3], *places.shape[3:]))
@@ -189,9 +189,8 @@ def _fractional_avg_pool_grad(
     shares = []
     for starts, size in zip((row_pooling_sequence, col_pooling_sequence), shape[1:3], strict=True):
         starts = jnp.asarray(starts)
-        ends = jnp.minimum(starts[1:] - (0 if overlapping else 1), size - 1)
         place = jnp.arange(size, dtype=starts.dtype)
-        inside = (place >= starts[:-1, None]) & (place <= ends[:, None])
+        inside = (place >= starts[:-1, None]) & (place <= _ends(starts, size, overlapping))
         shares.append(inside / jnp.sum(inside, axis=1, keepdims=True))
     wide = gradient.astype(jnp.float64)
     return jnp.einsum("bopc,oi,pj->bijc", wide, *shares).astype(gradient.dtype)

@@ -73,5 +73,4 @@ def _fused_resize_and_pad_conv2d(
     padding: str,
 ) -> Any:
     resized = bilinear(jnp.asarray(input), size, resize_align_corners, False).astype(filter.dtype)
-    padded = mirror_pad(resized, paddings, mode=mode)
-    return convolved(padded, filter, Geometry(strides, padding, "NHWC", (1, 1, 1, 1)))
+    return _fused_pad_conv2d(resized, paddings, filter, mode=mode, strides=strides, padding=padding)

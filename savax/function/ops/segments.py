@@ -28,7 +28,8 @@ def _unsorted(reduce: str, data: Any, segment_ids: Any, num_segments: Any) -> An
     return getattr(start.at[ids], reduce)(rows, mode="drop")
 
 
-def _lowest(dtype: Any) -> Any:
+def lowest(dtype: Any) -> Any:
+    """Returns the lowest finite number of a dtype."""
     info = jnp.finfo if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo
     return info(dtype).min
 
@@ -39,7 +40,7 @@ def _highest(dtype: Any) -> Any:
 
 
 # What TensorFlow gives a segment without rows: the lowest finite number, not -inf.
-_START = {"add": lambda _: 0, "multiply": lambda _: 1, "max": _lowest, "min": _highest}
+_START = {"add": lambda _: 0, "multiply": lambda _: 1, "max": lowest, "min": _highest}
 
 
 @evaluates("UnsortedSegmentSum", static=("num_segments",))
