@@ -1,11 +1,13 @@
 """HighwayHash of 64 bits, under the key of Riegeli files.
 
 The algorithm reads one packet after the other, so a long message can't be spread over anything.
-Many messages can: numpy hashes them side by side, a hundred times as fast as one alone.
+Many messages can: NumPy hashes them side by side, each in a lane of its arrays, a hundred times as
+fast as one alone.
 """
 
 from __future__ import annotations
 
+import bisect
 import struct
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,29 +17,40 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _Words: TypeAlias = np.ndarray[Any, np.dtype[np.uint64]]
-_State: TypeAlias = list[_Words]  # v0, v1, mul0, mul1: each 4 words of each message
 
 # "Riegeli/" and "records\n", twice.
 _KEY = (0x2F696C6567656952, 0x0A7364726F636572) * 2
 _MUL0 = (0xDBE6D5D5FE4CCE2F, 0xA4093822299F31D0, 0x13198A2E03707344, 0x243F6A8885A308D3)
 _MUL1 = (0x3BD39E10CB0EF593, 0xC0ACF169B5F18A8C, 0xBE5466CF34E90C6C, 0x452821E638D01377)
 _PACKET = 32
-_ROUNDS = 64  # packets of each message that are brought into order at a time
 _MASK = (1 << 64) - 1
 _LOW = 0xFFFFFFFF
-_FEW = 12  # messages up to which plain integers are faster than numpy
+_FEW = 3  # messages up to which plain integers are faster than NumPy
 
-# How bytes of two neighbouring words are mixed, as masks and shifts. Of each pair of rows, the
-# first is for the even word and the second for the odd one: (own or other word, mask, shift).
-_EVEN = (
-    (0, 0xFF000000, -24), (1, 0xFF00000000, -24), (0, 0xFF0000000000, -16),
-    (1, 0xFF000000000000, -16), (0, 0xFF0000, 0), (0, 0xFF00, 32), (1, 0xFF00000000000000, -8),
-    (0, 0xFF, 56),
-)  # fmt: skip
-_ODD = (
-    (1, 0xFF000000, -24), (0, 0xFF00000000, -24), (1, 0xFF0000, 0), (1, 0xFF0000000000, -16),
-    (1, 0xFF00, 24), (0, 0xFF000000000000, -8), (1, 0xFF, 48), (0, 0xFF00000000000000, 0),
-)  # fmt: skip
+# Messages that are hashed side by side. An operation of NumPy takes half a microsecond to start,
+# however few they are; with more, the state of all (128 bytes each) leaves the processor's cache.
+LANES = 2048
+_BLOCK_BYTES = 1024  # of each message, brought into order at a time
+
+# How bytes of two neighbouring words are mixed. First they exchange bytes 4, 6 and 7; then each
+# term is some bytes of a word, shifted. In each pair the even word is first, the odd one second.
+_EXCHANGED = np.uint64(0xFFFF00FF00000000)
+
+
+def _pairwise(even: int, odd: int) -> _Words:
+    return np.array([[even], [odd], [even], [odd]], np.uint64)
+
+
+_KEPT = _pairwise(0xFF0000, 0xFF00000000FF0000)
+_SHIFTED_RIGHT = (
+    (_pairwise(0xFFFF000000, 0xFFFF000000), np.uint64(24)),
+    (_pairwise(0xFFFF0000000000, 0xFF0000000000), np.uint64(16)),
+    (_pairwise(0xFF00000000000000, 0xFF000000000000), np.uint64(8)),
+)
+_SHIFTED_LEFT = (
+    (_pairwise(0xFF00, 0xFF00), _pairwise(32, 24)),
+    (_pairwise(0xFF, 0xFF), _pairwise(56, 48)),
+)
 
 
 def highway_hash(data: bytes | memoryview) -> int:
@@ -46,27 +59,23 @@ def highway_hash(data: bytes | memoryview) -> int:
 
 
 def highway_hashes(messages: Sequence[bytes | memoryview]) -> list[int]:
-    """Returns the hashes of messages; those of equal length are the fastest.
+    """Returns the hashes of messages; many at once are the fastest, of whatever lengths.
 
     Args:
       messages: bytes, or flat memoryviews of bytes.
     """
-    by_length: dict[int, list[int]] = {}
-    for index, message in enumerate(messages):
-        by_length.setdefault(len(message), []).append(index)
     result = [0] * len(messages)
-    for length, indices in by_length.items():
-        group = [messages[index] for index in indices]
-        if len(group) <= _FEW:
-            hashes = [_hash_alone(message) for message in group]
-        else:
-            hashes = _hash_together(group, length)
+    # Sorted by length, those which have packets left are neighbours.
+    order = sorted(range(len(messages)), key=lambda index: len(messages[index]))
+    for start in range(0, len(order), LANES):
+        indices = order[start : start + LANES]
+        hashes = _hash_together([memoryview(messages[index]) for index in indices])
         for index, value in zip(indices, hashes, strict=True):
             result[index] = value
     return result
 
 
-def _last_packet(rest: bytes) -> bytes:
+def _last_packet(rest: memoryview) -> bytes:
     """Returns the packet that stands for the last bytes of a message, fewer than a packet."""
     size = len(rest)
     packet = bytearray(_PACKET)
@@ -85,10 +94,15 @@ def _last_packet(rest: bytes) -> bytes:
 # One message: plain integers.
 
 
-def _hash_alone(data: bytes | memoryview) -> int:
-    mul0, mul1 = list(_MUL0), list(_MUL1)
-    v0 = [m ^ k for m, k in zip(mul0, _KEY, strict=True)]
-    v1 = [m ^ _swapped(k) for m, k in zip(mul1, _KEY, strict=True)]
+def _initial_state() -> tuple[list[int], ...]:
+    v0 = [m ^ k for m, k in zip(_MUL0, _KEY, strict=True)]
+    v1 = [m ^ _swapped(k) for m, k in zip(_MUL1, _KEY, strict=True)]
+    return v0, v1, list(_MUL0), list(_MUL1)
+
+
+def _hash_alone(data: memoryview, state: Sequence[list[int]]) -> int:
+    """Returns the hash of a message whose first packets, not part of ``data``, led to a state."""
+    v0, v1, mul0, mul1 = state
     whole = len(data) // _PACKET * _PACKET
     for packet in struct.iter_unpack("<4Q", data[:whole]):
         _update(v0, v1, mul0, mul1, packet)
@@ -98,7 +112,7 @@ def _hash_alone(data: bytes | memoryview) -> int:
             v0[i] = (v0[i] + (size << 32) + size) & _MASK
             low, high = v1[i] & _LOW, v1[i] >> 32
             v1[i] = _rotated(low, size) | _rotated(high, size) << 32
-        packet = struct.unpack("<4Q", _last_packet(bytes(data[whole:])))
+        packet = struct.unpack("<4Q", _last_packet(data[whole:]))
         _update(v0, v1, mul0, mul1, packet)
     for _ in range(4):
         permuted = (_swapped(v0[2]), _swapped(v0[3]), _swapped(v0[0]), _swapped(v0[1]))
@@ -139,66 +153,120 @@ def _mix(to: list[int], source: list[int]) -> None:
         to[i + 1] = (to[i + 1] + int.from_bytes(second, "little")) & _MASK
 
 
-# Many messages of one length: words of all of them in rows of an array.
+# Many messages: each row of an array has a word of all of them, the shortest messages first.
 
 
-def _hash_together(messages: Sequence[bytes | memoryview], length: int) -> list[int]:
-    state = _initial_state(len(messages))
-    packets = length // _PACKET
-    words = [np.frombuffer(message, "<u8", packets * 4) for message in messages]
-    for first in range(0, packets, _ROUNDS):
-        part = slice(4 * first, 4 * min(first + _ROUNDS, packets))
-        rows = np.ascontiguousarray(np.stack([word[part] for word in words]).T)
-        for packet in rows.reshape(-1, 4, len(messages)):
-            _update_all(state, packet)
-    size = length - packets * _PACKET
-    if size:
-        rests = b"".join(_last_packet(bytes(m[packets * _PACKET :])) for m in messages)
-        state[0] += np.uint64((size << 32) + size)
-        halves = state[1].view("<u4")
-        halves[:] = halves << np.uint32(size) | halves >> np.uint32(32 - size)
-        packet = np.ascontiguousarray(np.frombuffer(rests, "<u8").reshape(-1, 4).T)
-        _update_all(state, packet)
-    for _ in range(4):
-        permuted = state[0][[2, 3, 0, 1]]
-        _update_all(state, permuted >> np.uint64(32) | permuted << np.uint64(32))
-    return [int(value) for value in sum(part[0] for part in state)]  # type: ignore[union-attr]
+def _hash_together(messages: Sequence[memoryview]) -> list[int]:
+    counts = [len(message) // _PACKET for message in messages]
+    lanes = _Lanes(len(messages))
+    step = 0
+    while len(counts) - (begin := bisect.bisect_right(counts, step)) > _FEW:
+        for packet in _packets(messages[begin:], step):
+            first = bisect.bisect_right(counts, step)
+            if len(counts) - first <= _FEW:
+                break
+            lanes.update(packet[:, first - begin :], first)
+            step += 1
+    # What is longer than all others goes on alone.
+    alone = [
+        _hash_alone(messages[lane][step * _PACKET :], lanes.state(lane))
+        for lane in range(begin, len(messages))
+    ]
+    rests = [message[_PACKET * count :] for message, count in zip(messages, counts, strict=True)]
+    return lanes.hashes(rests)[:begin] + alone
 
 
-def _initial_state(count: int) -> _State:
-    columns = (
-        [m ^ k for m, k in zip(_MUL0, _KEY, strict=True)],
-        [m ^ _swapped(k) for m, k in zip(_MUL1, _KEY, strict=True)],
-        _MUL0,
-        _MUL1,
-    )
-    return [np.repeat(np.array(column, np.uint64)[:, None], count, axis=1) for column in columns]
+def _packets(messages: Sequence[memoryview], step: int) -> _Words:
+    """Returns next packets of messages, [packet, word, message]; zeros after a message's end."""
+    begin = step * _PACKET
+    end = min(begin + _BLOCK_BYTES, len(messages[-1]) // _PACKET * _PACKET)
+    parts: list[bytes | memoryview] = [message[begin:end] for message in messages]
+    if len(parts[0]) < end - begin:
+        parts = [bytes(part).ljust(end - begin, b"\0") for part in parts]
+    words = np.frombuffer(b"".join(parts), "<u8").reshape(len(parts), -1)
+    return np.ascontiguousarray(words.T).reshape(-1, 4, len(parts))
 
 
-def _update_all(state: _State, packet: _Words) -> None:
-    v0, v1, mul0, mul1 = state
-    low, half = np.uint64(_LOW), np.uint64(32)
+class _Lanes:
+    """The states of messages.
+
+    Args:
+      count: of messages.
+    """
+
+    def __init__(self, count: int) -> None:
+        columns = np.array(_initial_state(), np.uint64)
+        self._states = np.repeat(columns[:, :, None], count, axis=2)
+        self._scratch = np.empty((2, 4, count), np.uint64)
+
+    def state(self, lane: int) -> list[list[int]]:
+        """Returns v0, v1, mul0 and mul1 of one message."""
+        state: list[list[int]] = self._states[:, :, lane].tolist()
+        return state
+
+    def update(self, packet: _Words, first: int) -> None:
+        """Reads a packet [word, message] of the messages from the first one on."""
+        _update_all(self._states[:, :, first:], self._scratch[:, :, first:], packet)
+
+    def hashes(self, rests: Sequence[memoryview]) -> list[int]:
+        """Returns the hashes, given what follows the last whole packet of each message."""
+        self._read_rests([(lane, rest) for lane, rest in enumerate(rests) if rest])
+        for _ in range(4):
+            permuted = self._states[0][[2, 3, 0, 1]]
+            packet = permuted >> np.uint64(32) | permuted << np.uint64(32)
+            self.update(packet, 0)
+        hashes: list[int] = self._states[:, 0].sum(axis=0).tolist()
+        return hashes
+
+    def _read_rests(self, rests: Sequence[tuple[int, memoryview]]) -> None:
+        if not rests:
+            return
+        lanes = [lane for lane, _ in rests]
+        states = self._states[:, :, lanes]
+        sizes = np.array([len(rest) for _, rest in rests], np.uint64)
+        states[0] += (sizes << np.uint64(32)) + sizes
+        low, high = states[1] & np.uint64(_LOW), states[1] >> np.uint64(32)
+        states[1] = _rotated_all(low, sizes) | _rotated_all(high, sizes) << np.uint64(32)
+        last = b"".join(_last_packet(rest) for _, rest in rests)
+        packet = np.frombuffer(last, "<u8").reshape(-1, 4).T
+        _update_all(states, self._scratch[:, :, : len(lanes)], packet)
+        self._states[:, :, lanes] = states
+
+
+def _rotated_all(halves: _Words, by: _Words) -> _Words:
+    return (halves << by | halves >> np.uint64(32) - by) & np.uint64(_LOW)
+
+
+def _update_all(states: _Words, scratch: _Words, packet: _Words) -> None:
+    v0, v1, mul0, mul1 = states
+    a, b = scratch
     v1 += mul0
     v1 += packet
-    mul0 ^= (v1 & low) * (v0 >> half)
+    mul0 ^= _product(v1, v0, a, b)
     v0 += mul1
-    mul1 ^= (v0 & low) * (v1 >> half)
-    _mix_all(v0, v1)
-    _mix_all(v1, v0)
+    mul1 ^= _product(v0, v1, a, b)
+    _mix_all(v0, v1, a, b)
+    _mix_all(v1, v0, a, b)
 
 
-def _mix_all(to: _Words, source: _Words) -> None:
-    pair = source[0::2], source[1::2]
-    for start, rows in ((0, _EVEN), (1, _ODD)):
-        mixed: Any = None
-        for word, mask, shift in rows:
-            term = pair[word] & np.uint64(mask)
-            if shift < 0:
-                term >>= np.uint64(-shift)
-            elif shift:
-                term <<= np.uint64(shift)
-            if mixed is None:
-                mixed = term
-            else:
-                mixed |= term
-        to[start::2] += mixed
+def _product(low: _Words, high: _Words, a: _Words, b: _Words) -> _Words:
+    np.bitwise_and(low, np.uint64(_LOW), out=a)
+    np.right_shift(high, np.uint64(32), out=b)
+    return np.multiply(a, b, out=a)
+
+
+def _mix_all(to: _Words, source: _Words, a: _Words, b: _Words) -> None:
+    exchanged = b[:2]
+    np.bitwise_xor(source[0::2], source[1::2], out=exchanged)
+    exchanged &= _EXCHANGED
+    np.bitwise_xor(source[0::2], exchanged, out=a[0::2])
+    np.bitwise_xor(source[1::2], exchanged, out=a[1::2])
+    to += np.bitwise_and(a, _KEPT, out=b)
+    for mask, right in _SHIFTED_RIGHT:
+        np.bitwise_and(a, mask, out=b)
+        b >>= right
+        to += b
+    for mask, left in _SHIFTED_LEFT:
+        np.bitwise_and(a, mask, out=b)
+        b <<= left
+        to += b

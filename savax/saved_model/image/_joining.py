@@ -49,6 +49,7 @@ class ImageReader:
         self._what = what
         self._file = RecordFile(fd, what)
         self._metadata = parse(ChunkMetadata, self._file.last(), f"the last record of {what}")
+        self._file.expect(info.offset for info in self._metadata.chunks)
         self._left = max(_READ_FLOOR, _MOST_READ * self._file.decoded_size)
 
     def read(self) -> SavedModel:
@@ -74,8 +75,8 @@ class ImageReader:
         self._left -= sum(info.size for info in infos)
         if self._left < 0:
             raise ResourceLimitError(f"{self._what} uses the same records again and again.")
-        records = self._file.read_many([info.offset for info in infos])
-        for info, record in zip(infos, records, strict=True):
+        for info in infos:
+            record = self._file.read(info.offset)
             if len(record) != info.size:
                 raise self._corrupt(f"has {len(record)} bytes at {info.offset}, not {info.size}")
             yield record

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from savax.errors import CorruptSavedModelError, ResourceLimitError, UnsupportedError
 from savax.saved_model.image._compression import decompressed
-from savax.saved_model.image._highway_hash import highway_hash, highway_hashes
+from savax.saved_model.image._highway_hash import LANES, highway_hashes
 from savax.saved_model.image._riegeli_layout import (
     BLOCK_BYTES,
     BLOCK_HEADER_BYTES,
@@ -25,7 +25,7 @@ from savax.saved_model.image._riegeli_layout import (
 from savax.trackable.bundle._varint import decode_varint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
 # What a file may grow to when it is decompressed. Arrays that are so much smaller when compressed
 # are all zeros, nearly, and those are written as one value.
@@ -33,7 +33,7 @@ _MOST_RATIO = 256
 _RATIO_FLOOR = 64 << 20
 # One chunk alone is hashed at 4 MB a second. Only constants that aren't of floats are larger.
 _MOST_HASHED = 64 << 20
-_BATCH_BYTES = 64 << 20
+_MOST_AHEAD = 64 << 20  # bytes of chunks that are read and hashed before they are asked for
 
 
 class _Chunk(NamedTuple):
@@ -71,6 +71,8 @@ class RecordFile:
                 f"{what} of {self._size} bytes has records of {self.decoded_size}."
             )
         self._decoded: tuple[int, list[bytes]] | None = None
+        self._expected = bytearray(len(self._chunks))  # chunks that may be read ahead
+        self._checked: dict[int, bytes] = {}
 
     def last(self) -> bytes:
         """Returns the last record."""
@@ -79,60 +81,76 @@ class RecordFile:
         chunk = self._chunks[-1]
         return self.read(chunk.begin + chunk.num_records - 1)
 
+    def expect(self, positions: Iterable[int]) -> None:
+        """Tells which records will be read, so that chunks next to each other are hashed together.
+
+        Args:
+          positions: of records; what is wrong with one is told when it is read.
+        """
+        for position in positions:
+            number = bisect.bisect_right(self._begins, position) - 1
+            if number >= 0:
+                self._expected[number] = True
+
     def read(self, position: int) -> bytes:
         """Returns the record at a position."""
-        return next(self.read_many([position]))
+        number, index = self._find(position)
+        chunk = self._chunks[number]
+        if self._decoded is None or self._decoded[0] != chunk.begin:
+            if chunk.begin not in self._checked:
+                self._check_from(number)
+            self._decoded = chunk.begin, self._records(chunk, self._checked.pop(chunk.begin))
+        return self._decoded[1][index]
 
-    def read_many(self, positions: Sequence[int]) -> Iterator[bytes]:
-        """Yields the records at positions; hashes several chunks at a time."""
-        batch: list[tuple[_Chunk, int]] = []
-        size = 0
-        for position in positions:
-            chunk, index = self._find(position)
-            if batch and size + chunk.data_size > _BATCH_BYTES:
-                yield from self._read_batch(batch)
-                batch, size = [], 0
-            batch.append((chunk, index))
-            size += chunk.data_size
-        yield from self._read_batch(batch)
-
-    def _read_batch(self, batch: Sequence[tuple[_Chunk, int]]) -> Iterator[bytes]:
-        kept = self._decoded
-        needed = {c.begin: c for c, _ in batch if kept is None or c.begin != kept[0]}
-        datas = {begin: self._read(chunk) for begin, chunk in needed.items()}
-        checked = [chunk for chunk in needed.values() if chunk.data_size <= _MOST_HASHED]
-        hashes = highway_hashes([datas[chunk.begin] for chunk in checked])
-        for chunk, value in zip(checked, hashes, strict=True):
+    def _check_from(self, number: int) -> None:
+        """Reads a chunk, and those that follow if they are expected, and compares their hashes."""
+        end, size = number, 0
+        while end < len(self._chunks) and end - number < LANES:
+            size += self._chunks[end].data_size
+            if end > number and (size > _MOST_AHEAD or not self._expected[end]):
+                break
+            self._expected[end] = False  # once only, in whatever order records are read
+            end += 1
+        chunks = self._chunks[number:end]
+        self._checked.clear()
+        self._checked.update((chunk.begin, self._read(chunk)) for chunk in chunks)
+        hashed = [chunk for chunk in chunks if chunk.data_size <= _MOST_HASHED]
+        hashes = highway_hashes([self._checked[chunk.begin] for chunk in hashed])
+        for chunk, value in zip(hashed, hashes, strict=True):
             if chunk.data_hash != value:
+                self._checked.clear()
                 raise self._corrupt(f"is damaged: the checksum of the chunk at {chunk.begin}")
-        for chunk, index in batch:
-            if self._decoded is None or self._decoded[0] != chunk.begin:
-                data = datas.pop(chunk.begin, None)
-                data = self._read(chunk) if data is None else data
-                self._decoded = (chunk.begin, self._records(chunk, data))
-            yield self._decoded[1][index]
 
-    def _find(self, position: int) -> tuple[_Chunk, int]:
+    def _find(self, position: int) -> tuple[int, int]:
+        """Returns the number of a record's chunk, and its index there."""
         found = bisect.bisect_right(self._begins, position) - 1
         if found < 0 or position - self._begins[found] >= self._chunks[found].num_records:
             raise self._corrupt(f"has no record at {position}")
-        return self._chunks[found], position - self._begins[found]
+        return found, position - self._begins[found]
 
     def _scan(self) -> Iterator[_Chunk]:
-        position = 0
-        while position < self._size:
-            header = self._bytes(position, CHUNK_HEADER.size)
-            if len(header) < CHUNK_HEADER.size:
-                raise self._corrupt(f"ends within the chunk at {position}")
-            value, data_size, data_hash, kind, decoded_size = CHUNK_HEADER.unpack(header)
-            if highway_hash(header[HASH_BYTES:]) != value:
-                raise self._corrupt(f"is damaged: the header of the chunk at {position}")
-            chunk = _Chunk(position, data_size, data_hash, kind & 0xFF, kind >> 8, decoded_size)
-            end = chunk_end(position, data_size, chunk.num_records)
+        end = 0
+        while end < self._size:
+            # Where a chunk begins follows from the headers before it, which are hashed together.
+            chunks: list[_Chunk] = []
+            headers: list[bytes] = []
+            while end < self._size and len(chunks) < LANES:
+                begin, header = end, self._bytes(end, CHUNK_HEADER.size)
+                if len(header) < CHUNK_HEADER.size:
+                    end = self._size + 1
+                    break
+                _, data_size, data_hash, kind, decoded_size = CHUNK_HEADER.unpack(header)
+                chunk = _Chunk(begin, data_size, data_hash, kind & 0xFF, kind >> 8, decoded_size)
+                end = chunk_end(begin, data_size, chunk.num_records)
+                chunks.append(chunk)
+                headers.append(header)
+            hashes = highway_hashes([header[HASH_BYTES:] for header in headers])
+            for chunk, header, value in zip(chunks, headers, hashes, strict=True):
+                if value != int.from_bytes(header[:HASH_BYTES], "little"):
+                    raise self._corrupt(f"is damaged: the header of the chunk at {chunk.begin}")
             if end > self._size:
-                raise self._corrupt(f"ends within the chunk at {position}")
-            yield chunk
-            position = end
+                raise self._corrupt(f"ends within the chunk at {begin}")
+            yield from chunks
 
     def _bytes(self, position: int, size: int, skipped: int = 0) -> bytes:
         """Returns bytes of the chunk that begins at a position, without the block headers."""

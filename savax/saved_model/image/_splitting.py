@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from savax.errors import InvalidArgumentError
 from savax.protos import ChunkedMessage, ChunkInfo, ChunkMetadata, SavedModel, canonical_bytes
+from savax.saved_model.image._highway_hash import LANES
 from savax.saved_model.image._paths import (
     GROWING_FIELDS,
     TENSOR_CONTENT,
@@ -21,15 +21,14 @@ from savax.trackable.bundle._varint import encode_varint
 from savax.types import as_dtype
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     from savax.protos import ChunkedField
 
-# Parts of an array are hashed side by side, so a batch has many; each has some 60 bytes around it.
-_BATCH_RECORDS = 512
-_MOST_PART_BYTES = 128 << 10
-_LEAST_PART_BYTES = 4 << 10
+# Small parts are more that are hashed side by side, but each has some 60 bytes around it.
+_PAGE = 4 << 10
+_MOST_PART_BYTES = 32 << 10
 _MOST_RECORD_BYTES = (1 << 31) - 1
 _LENGTH_DELIMITED = 2  # wire type of protobuf
 _SPLITTER_VERSION = 1
@@ -78,60 +77,58 @@ class ImageWriter:
         writer = RecordWriter(file)
         metadata = ChunkMetadata()
         metadata.version.splitter_version = _SPLITTER_VERSION
-        self._add(metadata, writer, [self.base, *self.graphs], ChunkInfo.MESSAGE)
-        metadata.message.chunk_index = 0
-        for number in range(len(self.graphs)):
-            graph = _add_field(metadata.message, graph_def_path(number)).message
-            graph.chunk_index = 1 + number
+        for number, record in enumerate((self.base, *self.graphs)):
+            metadata.chunks.add(type=ChunkInfo.MESSAGE, size=len(record))
+            writer.add(record)
+            if number == 0:
+                metadata.message.chunk_index = 0
+            else:
+                graph = _add_field(metadata.message, graph_def_path(number - 1)).message
+                graph.chunk_index = number
+        part_bytes = _part_bytes(sum(array.nbytes for _, array in self._nodes))
         for index, array in self._nodes:
             first = metadata.message.chunked_fields[0].message
-            self._write_constant(metadata, first, writer, index, array)
-        writer.write([metadata.SerializeToString(deterministic=True)])
-
-    def _write_constant(
-        self,
-        metadata: ChunkMetadata,
-        graph: ChunkedMessage,
-        writer: RecordWriter,
-        index: int,
-        array: np.ndarray[Any, Any],
-    ) -> None:
-        number = GROWING_FIELDS.get(as_dtype(array.dtype).name)
-        if number is None:
-            field = _add_field(graph, (*constant_path(index), TENSOR_CONTENT))
-            field.message.chunk_index = len(metadata.chunks)
-            content = np.ascontiguousarray(array).tobytes()
-            self._add(metadata, writer, [content], ChunkInfo.BYTES)
-            return
-        # Parts inside one message have an order; TensorFlow's reader may mix up fields whose path
-        # has a key of a map.
-        message = _add_field(graph, constant_path(index)).message
-        parts = _tensor_parts(array, number)
-        while batch := list(itertools.islice(parts, _BATCH_RECORDS)):
-            for offset in range(len(batch)):
-                _add_field(message, ()).message.chunk_index = len(metadata.chunks) + offset
-            self._add(metadata, writer, batch, ChunkInfo.MESSAGE)
-
-    def _add(
-        self,
-        metadata: ChunkMetadata,
-        writer: RecordWriter,
-        records: list[bytes],
-        kind: int,
-    ) -> None:
-        for record, position in zip(records, writer.write(records), strict=True):
-            metadata.chunks.add(type=kind, size=len(record), offset=position)
+            _write_constant(metadata, first, writer, index, array, part_bytes)
+        writer.flush()
+        for info, position in zip(metadata.chunks, writer.positions, strict=True):
+            info.offset = position
+        writer.add(metadata.SerializeToString(deterministic=True))
+        writer.flush()
 
 
-def _tensor_parts(array: np.ndarray[Any, Any], number: int) -> Iterator[bytes]:
-    """Yields TensorProtos that together have an array's elements in one of their fields."""
+def _write_constant(
+    metadata: ChunkMetadata,
+    graph: ChunkedMessage,
+    writer: RecordWriter,
+    index: int,
+    array: np.ndarray[Any, Any],
+    part_bytes: int,
+) -> None:
     content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    number = GROWING_FIELDS.get(as_dtype(array.dtype).name)
+    if number is None:
+        field = _add_field(graph, (*constant_path(index), TENSOR_CONTENT))
+        field.message.chunk_index = len(metadata.chunks)
+        metadata.chunks.add(type=ChunkInfo.BYTES, size=len(content))
+        writer.add(content)
+        return
+    # Parts inside one message have an order; TensorFlow's reader may mix up fields whose path
+    # has a key of a map.
+    message = _add_field(graph, constant_path(index)).message
     tag = encode_varint(number << 3 | _LENGTH_DELIMITED)
-    pages = -(-len(content) // (_BATCH_RECORDS * _LEAST_PART_BYTES))
-    size = min(pages * _LEAST_PART_BYTES, _MOST_PART_BYTES)
-    for start in range(0, len(content), size):
-        part = content[start : start + size]
-        yield tag + encode_varint(len(part)) + part
+    # Each part is a TensorProto with some elements in one of its fields.
+    for start in range(0, len(content), part_bytes):
+        part = content[start : start + part_bytes]
+        prefix = tag + encode_varint(len(part))
+        _add_field(message, ()).message.chunk_index = len(metadata.chunks)
+        metadata.chunks.add(type=ChunkInfo.MESSAGE, size=len(prefix) + len(part))
+        writer.add(part, prefix)
+
+
+def _part_bytes(total: int) -> int:
+    """Returns how large parts of arrays are: each is a message that is hashed beside others."""
+    pages = -(-total // (LANES * _PAGE))
+    return min(pages * _PAGE, _MOST_PART_BYTES)
 
 
 def _add_field(message: ChunkedMessage, path: tuple[Step, ...]) -> ChunkedField:
