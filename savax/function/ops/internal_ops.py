@@ -47,7 +47,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     (r"MakeWeakResourceHandle|StubResourceHandleOp|DeleteRpcFutureResource", _SETTING),
     (r"Skipgram|NegTrain", _WORD_VECTORS),
     (r"AudioMicrofrontend", _AUDIO_FEATURES),
-    (r"_\w+", _RUNTIME),
+    (r"_(?!(Fused)?Quantized)\w+", _RUNTIME),
 )
 INTERNAL_PATTERNS = tuple((re.compile(pattern), reason) for pattern, reason in _FAMILIES)
 
@@ -72,11 +72,21 @@ _TEST_NAMES = """
 """
 TEST_OPS = frozenset(_TEST_NAMES.split())
 
+# TensorFlow's graph optimizer writes these, so that a graph that is saved later has them.
+_OPTIMIZER_NAMES = """
+    _FusedBatchNormEx _FusedBatchNormGradEx _FusedConv2D _FusedConv3D _FusedDepthwiseConv2dNative
+    _FusedMatMul _MklFusedBatchMatMulV2 _MklFusedInstanceNorm _MklFusedMish _MklLayerNorm _MklSwish
+    _TensorToHashBucketFast _UnaryOpsComposition
+"""
+_OPTIMIZER_OPS = frozenset(_OPTIMIZER_NAMES.split())
+
 
 def internal_reason(op: str) -> str | None:
     """Returns why an op is in no model that is saved; None for other ops."""
     if op in TEST_OPS:
         return _TEST
+    if op in _OPTIMIZER_OPS:
+        return None
     for pattern, reason in INTERNAL_PATTERNS:
         if pattern.fullmatch(op):
             return reason

@@ -177,7 +177,7 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     (r"Apply\w+|SparseApply\w+|Scatter(Add|Sub|Mul|Div|Max|Min|Update|Nd\w+)", _SESSION_VARIABLE),
     (
         r"Quantized(ConcatV2|Conv2D\w+|DepthwiseConv2D\w*|InstanceNorm|MatMulWith\w+"
-        r"|ResizeBilinear)|Requantiz\w+PerChannel|UniformQuantized\w+",
+        r"|ResizeBilinear)|Requantiz\w+PerChannel|UniformQuantized\w+|_(Fused)?Quantized\w+",
         _QUANTIZED,
     ),
     (r"Map(Clear|Incomplete\w*|Peek|Size|Stage|Unstage\w*)|OrderedMap\w+", _STATE),
