@@ -109,15 +109,26 @@ def decode_structure(proto: StructuredValue) -> Any:
 class _Place:
     """Where in a nested value the work is: a path for messages, and the depth of messages."""
 
-    __slots__ = ("depth", "path")
+    __slots__ = ("depth", "outer", "step")
 
-    def __init__(self, path: str, depth: int) -> None:
-        self.path = path
+    def __init__(self, step: str, depth: int, outer: _Place | None = None) -> None:
+        self.step = step
         self.depth = depth
+        self.outer = outer
+
+    @property
+    def path(self) -> str:
+        """The path, put together when a message needs it: each of many elements has its own."""
+        steps = []
+        place: _Place | None = self
+        while place is not None:
+            steps.append(place.step)
+            place = place.outer
+        return "".join(reversed(steps))
 
     def inner(self, step: str, messages: int = 2) -> _Place:
         """Returns the place of an element, which is a number of messages further in."""
-        return _Place(self.path + step, self.depth + messages)
+        return _Place(step, self.depth + messages, self)
 
 
 def _encode(value: Any, place: _Place) -> StructuredValue:
@@ -273,7 +284,7 @@ def _decode_named_tuple(proto: NamedTupleValue, place: _Place) -> Any:
     names = tuple(pair.key for pair in proto.values)
     try:
         cls = _named_tuple_class(proto.name, names)
-    except ValueError as error:
+    except (ValueError, SyntaxError) as error:  # the latter if Python takes two names for one
         raise CorruptSavedModelError(
             f"{place.path} is no named tuple {proto.name!r} of {list(names)}: {error}"
         ) from error

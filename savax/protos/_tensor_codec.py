@@ -28,6 +28,9 @@ DEFAULT_LIMIT_BYTES = 1 << 31
 
 _SAMPLE = 1024
 
+# Elements from which on the repetition of one value takes no memory.
+_MANY = 1 << 16
+
 # numpy's limit on the number of axes.
 _MAX_NUMPY_RANK = 64
 
@@ -94,8 +97,8 @@ def decode_tensor(
 ) -> np.ndarray[Any, Any]:
     """Returns the array that a message holds.
 
-    Numbers may be read-only. Strings are an object array of bytes; resources and variants are one
-    of their messages.
+    It may be read-only. Strings are an object array of bytes; resources and variants are one of
+    their messages. A large array of one repeated value takes no memory: its strides are zero.
 
     Args:
       proto: the message.
@@ -271,10 +274,19 @@ def _from_values(proto: TensorProto, dtype: DType, count: int, what: str) -> np.
         raise CorruptSavedModelError(f"{what} has {values.size} values, expected {count} at most.")
     if values.size == count:
         return values
+    if values.size <= 1 and count >= _MANY:
+        one = values if values.size else _one(_zero(dtype), dtype)
+        return np.broadcast_to(one, (count,))
     result = np.empty(count, dtype.numpy_dtype)
     result[: values.size] = values
     result[values.size :] = values[-1] if values.size else _zero(dtype)
     return result
+
+
+def _one(value: Any, dtype: DType) -> np.ndarray[Any, Any]:
+    one = np.empty(1, dtype.numpy_dtype)
+    one[0] = value
+    return one
 
 
 def _zero(dtype: DType) -> Any:

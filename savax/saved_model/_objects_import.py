@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from savax.errors import CorruptSavedModelError, CyclicDependencyError, UnsafePathError
@@ -19,6 +19,8 @@ from savax.protos import (
     decode_shape,
     decode_tensor,
 )
+from savax.protos._tensor_codec import DEFAULT_LIMIT_BYTES
+from savax.saved_model._edges_import import EdgeImporter
 from savax.saved_model._functions_import import FunctionImporter, import_function_spec
 from savax.saved_model._gradients import import_gradients
 from savax.saved_model._loaded_objects import (
@@ -29,8 +31,6 @@ from savax.saved_model._loaded_objects import (
 from savax.saved_model._loaded_tables import LoadedResource
 from savax.saved_model._registered_classes import (
     LoadedParts,
-    add_children,
-    is_signatures,
     registered_classes,
     revival_order,
     revive_registered,
@@ -39,7 +39,6 @@ from savax.saved_model._signatures import SignatureMap
 from savax.trackable import (
     Asset,
     Constant,
-    SlotOwner,
     Trackable,
     TrackedDict,
     TrackedList,
@@ -47,7 +46,6 @@ from savax.trackable import (
     VariableAggregation,
     VariableSynchronization,
 )
-from savax.trackable._resource import RESTORE_TABLE, SAVE_TABLE, TABLE_ATTRIBUTE
 from savax.types import TensorSpec, as_dtype, contained_path
 from savax.types._paths import ASSETS_DIRECTORY
 
@@ -81,6 +79,9 @@ class ObjectImporter:
             self.meta_graph.graph_def, self._proto, assets, self.directory.copy
         )
         self._resource_lock = threading.RLock()
+        self._captured: dict[str, list[Trackable]] = {}
+        self._decoded: dict[str, np.ndarray[Any, Any]] = {}
+        self._left_bytes = DEFAULT_LIMIT_BYTES
         self._nodes: list[Trackable | None] = [None] * len(self._proto.nodes)
         self._registered = registered_classes(self._proto)
         graph_nodes = self.meta_graph.graph_def.node if self._registered else ()
@@ -107,10 +108,9 @@ class ObjectImporter:
         graph = self.meta_graph.graph_def
         self._functions.register_gradients(import_gradients(graph, self._proto, self._nodes))
         objects = [LoadedObject() if node is None else node for node in self._nodes]
+        edges = EdgeImporter(objects)
         for node_id, (obj, saved) in enumerate(zip(objects, self._proto.nodes, strict=True)):
-            _add_edges(obj, saved, objects, is_registered=node_id in self._registered)
-            _add_slots(obj, saved, objects)
-            _add_table_functions(obj, saved, objects)
+            edges.add(obj, saved, is_registered=node_id in self._registered)
         return objects
 
     def _check_edges(self) -> None:
@@ -189,7 +189,9 @@ class ObjectImporter:
         }
 
     def _captures(self, name: str) -> list[Trackable]:
-        captures = []
+        if name in self._captured:
+            return self._captured[name]
+        captures = self._captured[name] = []
         for node_id in self._functions.bound_inputs(name):
             node = self._nodes[node_id] if 0 <= node_id < len(self._nodes) else None
             if node is None:
@@ -234,7 +236,16 @@ class ObjectImporter:
         if node is None:
             raise CorruptSavedModelError(f"The graph has no constant {saved.constant.operation!r}.")
         array = self.arrays.get(node.name)
-        return Constant(decode_tensor(node.attr["value"].tensor) if array is None else array)
+        return Constant(self._decoded_constant(node) if array is None else array)
+
+    def _decoded_constant(self, node: NodeDef) -> np.ndarray[Any, Any]:
+        """Returns the value of a node, once; what isn't in the file is limited for all together."""
+        if node.name not in self._decoded:
+            tensor = node.attr["value"].tensor
+            array = self._decoded[node.name] = decode_tensor(tensor, limit_bytes=self._left_bytes)
+            if any(array.strides):
+                self._left_bytes -= max(0, array.nbytes - tensor.ByteSize())
+        return self._decoded[node.name]
 
     def revive_asset(self, saved: SavedObject) -> Asset:
         """Returns a file of the model's assets folder."""
@@ -293,64 +304,3 @@ def _is_signature_map(saved: SavedObject) -> bool:
 def _python_name(function_name: str) -> str:
     stem = function_name.removeprefix("__inference_").rstrip("0123456789").removesuffix("_")
     return stem or function_name
-
-
-def _add_edges(
-    obj: Trackable, saved: SavedObject, objects: list[Trackable], *, is_registered: bool
-) -> None:
-    if is_registered:
-        add_children(obj, saved, objects)
-    elif isinstance(obj, TrackedList):
-        _fill_list(obj, saved, objects)
-    elif isinstance(obj, TrackedDict):
-        for child in saved.children:
-            obj[child.local_name] = objects[child.node_id]
-    elif isinstance(obj, LoadedObject | LoadedResource):
-        for child in saved.children:
-            value = objects[child.node_id]
-            if is_signatures(child.local_name, value):
-                obj.set_untracked(child.local_name, value)
-            else:
-                obj.add_child(child.local_name, value)
-
-
-def _add_table_functions(obj: Trackable, saved: SavedObject, objects: list[Trackable]) -> None:
-    """Adds the functions by which TensorFlow saves and restores a mutable table."""
-    if not isinstance(obj, LoadedResource) or TABLE_ATTRIBUTE not in saved.saveable_objects:
-        return
-    saveable = saved.saveable_objects[TABLE_ATTRIBUTE]
-    names = {child.local_name for child in saved.children}
-    for name, node_id in (
-        (SAVE_TABLE, saveable.save_function),
-        (RESTORE_TABLE, saveable.restore_function),
-    ):
-        if name not in names:
-            obj.add_child(name, objects[node_id])
-
-
-def _fill_list(obj: TrackedList, saved: SavedObject, objects: list[Trackable]) -> None:
-    """Fills a list by index; names that are no index are fields of a named tuple, a second time."""
-    indexed = {
-        int(child.local_name): objects[child.node_id]
-        for child in saved.children
-        if child.local_name.isdecimal() and len(child.local_name) < 10
-    }
-    if sorted(indexed) != list(range(len(indexed))):
-        # Elements that aren't Trackables were not saved, so indices have gaps.
-        obj.extend(_with_gaps(indexed))
-    else:
-        obj.extend(indexed[i] for i in range(len(indexed)))
-
-
-def _with_gaps(indexed: dict[int, Trackable]) -> Iterable[Any]:
-    if max(indexed) > 1_000_000 + 100 * len(indexed):
-        raise CorruptSavedModelError(f"A list has an element {max(indexed)}, but few others.")
-    return (indexed.get(i) for i in range(max(indexed) + 1))
-
-
-def _add_slots(obj: Trackable, saved: SavedObject, objects: list[Trackable]) -> None:
-    if not isinstance(obj, SlotOwner):
-        return
-    for slot in saved.slot_variables:
-        original = objects[slot.original_variable_node_id]
-        obj.add_slot(original, slot.slot_name, objects[slot.slot_variable_node_id])

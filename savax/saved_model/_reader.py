@@ -13,6 +13,7 @@ from savax.errors import (
     CorruptSavedModelError,
     InvalidArgumentError,
     NotFoundError,
+    ResourceLimitError,
     SavaxError,
     UnsafePathError,
 )
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 100  # to open a directory that others replace at the same time
 _LOCK_SECONDS = 1.0  # that a publisher may take to move a version away
 _POLL_SECONDS = 0.002
+_MOST_BYTES = 1 << 31  # protobuf's own limit; text that spells out more isn't of use either
 
 
 class TagsMismatchError(InvalidArgumentError, RuntimeError):
@@ -68,10 +70,17 @@ class ModelDirectory:
 
         Raises:
           UnsafePathError: the entry is a link or no plain file.
+          ResourceLimitError: it is larger than any message or index can be.
         """
         with self.opened(name) as fd:
             if fd is None:
                 return None
+            size = os.fstat(fd).st_size
+            if size > _MOST_BYTES:
+                raise ResourceLimitError(
+                    f"{self.path}/{name} has {size} bytes; a file of its kind can't have more than "
+                    f"{_MOST_BYTES}."
+                )
             with open(fd, "rb", closefd=False) as stream:
                 return stream.read()
 

@@ -78,7 +78,7 @@ def _restore_from(
     encoded = reader.read(OBJECT_GRAPH_KEY)
     if encoded.dtype != object or encoded.shape:
         raise CorruptSavedModelError(f"The object graph of the variables of {path!r} is no string.")
-    stored = decode_object_graph(encoded.item(), path)
+    stored = _StoredNames(decode_object_graph(encoded.item(), path))
     stored_ids = _matched_nodes(graph, stored)
     keys: dict[str, list[Variable]] = {}
     missing: list[str] = []
@@ -95,7 +95,7 @@ def _restore_from(
         if not isinstance(obj, Variable):
             missing += _restore_own_tensors(reader, obj, stored, stored_ids.get(node_id), node_id)
             continue
-        key = _key_of(stored, stored_ids.get(node_id))
+        key = stored.key_of(stored_ids.get(node_id))
         if key is not None and key in reader:
             keys.setdefault(key, []).append(obj)
         else:
@@ -122,10 +122,10 @@ def _restore_from(
 
 
 def _restore_table(
-    reader: BundleReader, table: Trackable, stored: TrackableObjectGraph, stored_id: int | None
+    reader: BundleReader, table: Trackable, stored: _StoredNames, stored_id: int | None
 ) -> bool:
     """Gives a mutable table its content; returns whether there is one."""
-    key = _key_of(stored, stored_id, TABLE_ATTRIBUTE)
+    key = stored.key_of(stored_id, TABLE_ATTRIBUTE)
     if key is None or f"{key}-keys" not in reader or f"{key}-values" not in reader:
         return False
     keys, values = reader.read(f"{key}-keys"), reader.read(f"{key}-values")
@@ -136,7 +136,7 @@ def _restore_table(
 def _restore_own_tensors(
     reader: BundleReader,
     obj: Trackable,
-    stored: TrackableObjectGraph,
+    stored: _StoredNames,
     stored_id: int | None,
     node_id: int,
 ) -> list[str]:
@@ -144,7 +144,7 @@ def _restore_own_tensors(
     if isinstance(obj, TableResource):
         return []
     names = obj._tensor_names()
-    keys = {name: _key_of(stored, stored_id, name) for name in names}
+    keys = {name: stored.key_of(stored_id, name) for name in names}
     found = {name: key for name, key in keys.items() if key is not None and key in reader}
     if found:
         problems = obj._restoration_problems({n: reader.entry(key) for n, key in found.items()})
@@ -161,44 +161,65 @@ def _restore_own_tensors(
     ]
 
 
-def _matched_nodes(graph: SavedObjectGraph, stored: TrackableObjectGraph) -> dict[int, int]:
+def _matched_nodes(graph: SavedObjectGraph, stored: _StoredNames) -> dict[int, int]:
     """Returns for nodes of the model those of its checkpoint, found by the names of edges.
 
     Both number their nodes alike when they are saved together, but a checkpoint that somebody put
     in the place of the first may number them otherwise.
     """
-    count = len(stored.nodes)
-    matched = {0: 0} if count else {}
+    matched = {0: 0} if stored.nodes else {}
     pending = deque(matched)
     while pending:
         node_id = pending.popleft()
-        stored_children = {
-            child.local_name: child.node_id for child in stored.nodes[matched[node_id]].children
-        }
+        stored_children = stored.children_of(matched[node_id])
         for child in graph.nodes[node_id].children:
             stored_id = stored_children.get(child.local_name, -1)
-            if child.node_id not in matched and 0 <= stored_id < count:
+            if child.node_id not in matched and 0 <= stored_id < len(stored.nodes):
                 matched[child.node_id] = stored_id
                 pending.append(child.node_id)
     for node_id, stored_id in list(matched.items()):
-        stored_slots = {
-            (slot.original_variable_node_id, slot.slot_name): slot.slot_variable_node_id
-            for slot in stored.nodes[stored_id].slot_variables
-        }
         for slot in graph.nodes[node_id].slot_variables:
             original = matched.get(slot.original_variable_node_id, -1)
-            stored_slot = stored_slots.get((original, slot.slot_name), -1)
-            if 0 <= stored_slot < count:
+            stored_slot = stored.slots_of(stored_id).get((original, slot.slot_name), -1)
+            if 0 <= stored_slot < len(stored.nodes):
                 matched.setdefault(slot.slot_variable_node_id, stored_slot)
     return matched
 
 
-def _key_of(
-    stored: TrackableObjectGraph, stored_id: int | None, name: str = VARIABLE_VALUE
-) -> str | None:
-    if stored_id is None:
-        return None
-    for attribute in stored.nodes[stored_id].attributes:
-        if attribute.name == name:
-            return attribute.checkpoint_key
-    return None
+class _StoredNames:
+    """The nodes of a checkpoint, with what they refer to by name.
+
+    Many objects may stand for one stored node, so that what it holds is walked through once.
+    """
+
+    def __init__(self, proto: TrackableObjectGraph) -> None:
+        self.nodes = proto.nodes
+        self._children: dict[int, dict[str, int]] = {}
+        self._slots: dict[int, dict[tuple[int, str], int]] = {}
+        self._keys: dict[int, dict[str, str]] = {}
+
+    def children_of(self, node_id: int) -> dict[str, int]:
+        """Returns the ids of a node's children by their local names."""
+        if node_id not in self._children:
+            children = self.nodes[node_id].children
+            self._children[node_id] = {child.local_name: child.node_id for child in children}
+        return self._children[node_id]
+
+    def slots_of(self, node_id: int) -> dict[tuple[int, str], int]:
+        """Returns the ids of a node's slot variables by the Variable's id and the slot's name."""
+        if node_id not in self._slots:
+            self._slots[node_id] = {
+                (slot.original_variable_node_id, slot.slot_name): slot.slot_variable_node_id
+                for slot in self.nodes[node_id].slot_variables
+            }
+        return self._slots[node_id]
+
+    def key_of(self, node_id: int | None, name: str = VARIABLE_VALUE) -> str | None:
+        """Returns the checkpoint key of a node's attribute; None if there is none."""
+        if node_id is None:
+            return None
+        if node_id not in self._keys:
+            # Of several attributes of one name it is the first.
+            attributes = reversed(self.nodes[node_id].attributes)
+            self._keys[node_id] = {a.name: a.checkpoint_key for a in attributes}
+        return self._keys[node_id].get(name)

@@ -144,7 +144,9 @@ def _accesses(
         return own, own
     if not node.is_stateful or node.op in HANDLE_OPS or node.op.startswith(_OBJECTS):
         return frozenset(), frozenset()
-    handles = [o for o, d in zip(inputs, node.input_dtypes, strict=True) if d.name == "resource"]
+    # What an op without a rule produces, which is an error when it is called, has no dtype.
+    known = [o for o, slot in zip(inputs, node.input_slots, strict=True) if slot >= 0]
+    handles = [o for o, d in zip(known, node.input_dtypes, strict=True) if d.name == "resource"]
     resources = _outer(range(len(handles)), handles, all_resources)
     return resources, frozenset() if node.op in READERS else resources
 

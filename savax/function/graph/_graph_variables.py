@@ -301,6 +301,9 @@ def resource_of(graph: Graph, variable: Variable) -> GraphVariable:
 
 
 def variables_of(graph: Graph, collections: Sequence[str] = VARIABLE_COLLECTIONS) -> list[Any]:
-    """Returns the variables in some of a graph's collections, each once."""
-    found = {v.name: v for name in collections for v in graph.get_collection(name)}
-    return list(found.values())
+    """Returns the variables in some of a graph's collections, each once.
+
+    Collections of models hold what somebody has put there; other things are passed over.
+    """
+    values = (value for name in collections for value in graph.get_collection(name))
+    return list({v.name: v for v in values if isinstance(v, GraphVariable)}.values())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import deque
 from typing import TYPE_CHECKING
 
-from savax.errors import CorruptSavedModelError, InvalidArgumentError
+from savax.errors import InvalidArgumentError
 from savax.protos import decode_shape
 from savax.saved_model.cli._values import dtype_name, tensor_text
+from savax.trackable._node_paths import shortest_paths
 from savax.types import as_dtype
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class ObjectReport:
     """A node of the object graph.
 
     Attributes:
-      path: from the root, by the shortest way: ``root.layers.0.kernel``.
+      path: from the root, by the shortest way: ``root.layers.0.kernel``; very long ones begin with
+        the number of a node instead.
       kind: what it is, e.g. ``"variable"``, ``"function"``, ``"list"``.
       detail: what there is to say beside its kind.
       size_bytes: bytes of a Variable's value; None for other objects and unknown shapes.
@@ -59,22 +60,7 @@ def node_paths(objects: SavedObjectGraph | StoredGraph) -> dict[int, str]:
     Raises:
       CorruptSavedModelError: an edge leads to no node.
     """
-    if not objects.nodes:
-        return {}
-    paths = {0: "root"}
-    queue = deque([0])
-    while queue:
-        node_id = queue.popleft()
-        for child in objects.nodes[node_id].children:
-            if not 0 <= child.node_id < len(objects.nodes):
-                raise CorruptSavedModelError(
-                    f"{paths[node_id]}.{child.local_name} is node {child.node_id}, of "
-                    f"{len(objects.nodes)} nodes."
-                )
-            if child.node_id not in paths:
-                paths[child.node_id] = f"{paths[node_id]}.{child.local_name}"
-                queue.append(child.node_id)
-    return paths
+    return shortest_paths(objects.nodes)
 
 
 def collect_objects(meta_graph: MetaGraphDef) -> tuple[ObjectReport, ...]:

@@ -103,11 +103,9 @@ class ModelNodes:
 
     def is_run(self, place: Place) -> bool:
         """Whether callers of the loaded model run a node, by one of its functions."""
-        if self.is_version_1:
-            return place.function not in self._of_restoring | self._of_saving and not (
-                not place.function and place.node in self._restoring | self._saving
-            )
-        return bool(place.function) and place.function not in self._of_restoring | self._of_saving
+        if place.function:
+            return place.function not in self._only_saver
+        return self.is_version_1 and place.node not in self._saver_nodes
 
     def reads_asset(self, place: Place, node: NodeDef) -> bool:
         """Whether the file name that initializes a table is that of an asset, for all callers."""
@@ -135,8 +133,9 @@ class ModelNodes:
         if tensor not in names:
             inner = tensor.split(":")[0]
             passed = self._nodes_of[function].get(inner)
-            is_same = passed is not None and passed.op == "Identity"
-            return [(function, passed.input[0])] if passed is not None and is_same else None
+            if passed is None or passed.op != "Identity" or not passed.input:
+                return None
+            return [(function, passed.input[0])]
         return self._passed(function, names.index(tensor), len(names))
 
     def _main_sources(self, node: NodeDef | None) -> list[tuple[str, str]] | None:

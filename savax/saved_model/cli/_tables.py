@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from savax.saved_model.cli._objects import ObjectReport
 
+_MOST_INDENT = 150  # characters; three for each level
 _UNITS = ("kB", "MB", "GB", "TB")
 
 
@@ -59,18 +61,38 @@ def aligned(rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> Itera
 
 
 def tree_lines(objects: Sequence[ObjectReport]) -> Iterator[str]:
-    """Yields the object graph as a tree; an object that was shown already appears as its path."""
+    """Yields the object graph as a tree.
+
+    An object that was shown already, or is deeper than a line has room for, appears as its path;
+    the latter has a tree of its own further down.
+
+    Args:
+      objects: the root and all below it, breadth first.
+    """
     by_path = {report.path: report for report in objects}
     if not objects:
         return
+    home: dict[str, tuple[str, str]] = {}
+    for report in objects:
+        for local_name, child in report.children.items():
+            home.setdefault(child, (report.path, local_name))
     shown: set[str] = set()
+    deep: deque[str] = deque()
     # (text before the local name, text before the children's lines, local name, path, is here)
-    pending = [("", "", "root", "root", True)]
-    while pending:
+    root = objects[0].path
+    pending = [("", "", root, root, True)]
+    while pending or deep:
+        if not pending:
+            path = deep.popleft()
+            pending.append(("", "", path, path, True))
         lead, indent, name, path, here = pending.pop()
         # Local names with dots can make two ways to what looks like one path.
         if not here or path in shown:
             yield f"{lead}{name} -> {path}"
+            continue
+        if len(indent) > _MOST_INDENT:
+            yield f"{lead}{name} -> {path}"
+            deep.append(path)
             continue
         shown.add(path)
         report = by_path[path]
@@ -79,7 +101,7 @@ def tree_lines(objects: Sequence[ObjectReport]) -> Iterator[str]:
         children = list(report.children.items())
         for i, (local_name, child) in reversed(list(enumerate(children))):
             last = i == len(children) - 1
-            is_here = child == f"{path}.{local_name}"
+            is_here = child != root and home[child] == (path, local_name)
             lead_of_child = indent + ("└─ " if last else "├─ ")
             below = indent + ("   " if last else "│  ")
             pending.append((lead_of_child, below, local_name, child, is_here))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Records may be named more than once, but not so often that little becomes much.
 _MOST_READ = 4
 _READ_FLOOR = 64 << 20
-_MOST_GAP = 1 << 16  # elements that may be missing before one that has a record
+_MOST_GAPS = 1 << 16  # elements that may be missing before those that have records, in all
 _MOST_DEPTH = 100
 
 
@@ -51,6 +51,7 @@ class ImageReader:
         self._metadata = parse(ChunkMetadata, self._file.last(), f"the last record of {what}")
         self._file.expect(info.offset for info in self._metadata.chunks)
         self._left = max(_READ_FLOOR, _MOST_READ * self._file.decoded_size)
+        self._left_gaps = _MOST_GAPS
 
     def read(self) -> SavedModel:
         """Returns the model.
@@ -142,6 +143,8 @@ class ImageReader:
             if descriptor is None or steps[position].WhichOneof("kind") != "field":
                 raise self._corrupt(f"has no field {number} in {message.DESCRIPTOR.full_name}")
             path = (*path, number)
+            if len(path) > _MOST_DEPTH:
+                raise self._corrupt("has fields nested too deep")
             position += 1
             if descriptor.message_type is None:
                 self._set_scalar(message, descriptor, field, steps[position:], path)
@@ -174,11 +177,21 @@ class ImageReader:
             raise self._corrupt(f"has a record for all of {descriptor.full_name}")
         index = int(steps[0].index)
         elements = getattr(message, descriptor.name)
-        if index > len(elements) + _MOST_GAP:
-            raise self._corrupt(f"has no element {index - 1} in {descriptor.full_name}")
-        while len(elements) <= index:
-            elements.add()
+        self._grow(elements, index, descriptor)
         return elements[index], index
+
+    def _grow(self, elements: Any, index: int, descriptor: Any) -> None:
+        """Adds elements to a repeated field, until it has one at an index."""
+        missing = index - len(elements)
+        if missing > self._left_gaps:
+            raise self._corrupt(f"has no element {index - 1} in {descriptor.full_name}")
+        self._left_gaps -= max(0, missing)
+        if descriptor.message_type is None:
+            empty = b"" if descriptor.type == descriptor.TYPE_BYTES else ""
+            elements.extend([empty] * (missing + 1))
+            return
+        for _ in range(missing + 1):
+            elements.add()
 
     def _set_scalar(
         self, message: Any, descriptor: Any, field: ChunkedField, rest: list[Any], path: Any
@@ -193,15 +206,14 @@ class ImageReader:
             self.constants[index] = self._array_of_content(message, record)
             return
         value = record if is_bytes else record.decode("utf-8")
+        elements = getattr(message, descriptor.name)
+        if hasattr(elements, "append") != bool(rest):
+            raise self._corrupt(f"has an index in the wrong place for {descriptor.full_name}")
         if not rest:
             setattr(message, descriptor.name, value)
             return
-        elements = getattr(message, descriptor.name)
         index = int(rest[0].index)
-        if index > len(elements) + _MOST_GAP:
-            raise self._corrupt(f"has no element {index - 1} in {descriptor.full_name}")
-        while len(elements) <= index:
-            elements.append(type(value)())
+        self._grow(elements, index, descriptor)
         elements[index] = value
 
     def _array_of_content(self, tensor: Any, record: bytes) -> np.ndarray[Any, Any]:

@@ -34,6 +34,9 @@ _RATIO_FLOOR = 64 << 20
 # One chunk alone is hashed at 4 MB a second. Only constants that aren't of floats are larger.
 _MOST_HASHED = 64 << 20
 _MOST_AHEAD = 64 << 20  # bytes of chunks that are read and hashed before they are asked for
+# A chunk is read again if records of others come between its own.
+_MOST_READ = 4
+_READ_FLOOR = 16 << 20
 
 
 class _Chunk(NamedTuple):
@@ -73,6 +76,7 @@ class RecordFile:
         self._decoded: tuple[int, list[bytes]] | None = None
         self._expected = bytearray(len(self._chunks))  # chunks that may be read ahead
         self._checked: dict[int, bytes] = {}
+        self._left = _MOST_READ * (self._size + self.decoded_size) + _READ_FLOOR
 
     def last(self) -> bytes:
         """Returns the last record."""
@@ -173,6 +177,9 @@ class RecordFile:
         return b"".join(parts)
 
     def _read(self, chunk: _Chunk) -> bytes:
+        self._left -= chunk.data_size + chunk.decoded_size
+        if self._left < 0:
+            raise ResourceLimitError(f"{self._what} uses the same chunks again and again.")
         data = self._bytes(chunk.begin, chunk.data_size, CHUNK_HEADER.size)
         if len(data) != chunk.data_size:
             raise self._corrupt(f"ends within the chunk at {chunk.begin}")

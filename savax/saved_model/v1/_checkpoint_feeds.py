@@ -45,8 +45,16 @@ def restore_feeds(
     found: dict[str, Any] = {}
     for node in restores:
         inputs = [canonical_tensor(tensor) for tensor in node.input if not tensor.startswith("^")]
+        if len(inputs) != 3:
+            raise CorruptSavedModelError(
+                f"The operation {node.name!r} has {len(inputs)} inputs; RestoreV2 has three."
+            )
         given = [feeds[name] if name in feeds else run([name], [], feeds)[0] for name in inputs]
         prefix, names, slices = (np.asarray(value, dtype=object) for value in given)
+        if prefix.size != 1:
+            raise CorruptSavedModelError(
+                f"The operation {node.name!r} reads {prefix.size} checkpoints, not one."
+            )
         path = _text(prefix.item())
         if path not in named:
             raise UnsafePathError(

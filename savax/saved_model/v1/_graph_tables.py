@@ -97,7 +97,7 @@ def graph_tables(session: Session, asset_paths: Mapping[str, str]) -> dict[str, 
     nodes = session.prunable().nodes
     fillers: dict[str, list[str]] = {}
     for node in nodes.values():
-        if node.op in _FILLERS:
+        if node.op in _FILLERS and node.input:
             fillers.setdefault(source(node.input[0]), []).append(node.name)
     return {
         name: GraphTable(session, nodes[name], found[0], _assets(nodes, found[0], asset_paths))

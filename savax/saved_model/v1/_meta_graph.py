@@ -13,7 +13,7 @@ from savax.function import stripped_op_list
 from savax.function._op_schemas import is_known_op, op_schema, strip_defaults
 from savax.function.graph._default_stack import get_default_graph
 from savax.function.graph._graph_keys import VARIABLE_COLLECTIONS
-from savax.function.graph._graph_variables import GraphVariable
+from savax.function.graph._graph_variables import GraphVariable, variables_of
 from savax.function.graph._handles import Operation, Tensor
 from savax.function.graph._import_graph import import_graph_def
 from savax.protos import (
@@ -185,12 +185,13 @@ def import_into_graph(
     scope = f"{import_scope}/" if import_scope else ""
     with graph.as_default():
         found = import_graph_def(definition, input_map, return_elements, name=scope)
+    known = {variable.name: variable for variable in variables_of(graph)}
     for name in sorted(meta_graph.collection_def):
         try:
             values = list(_import_collection(graph, name, meta_graph.collection_def[name], scope))
         except KeyNotFoundError as error:
             raise CorruptSavedModelError(f"The collection {name!r}: {error}") from error
-        _share_variables(graph, name, values)
+        _share_variables(graph, name, values, known)
     return found
 
 
@@ -199,16 +200,16 @@ def _finish_devices(nodes: Iterable[NodeDef]) -> None:
         node.device = ""
 
 
-def _share_variables(graph: Graph, name: str, values: Sequence[Any]) -> None:
+def _share_variables(
+    graph: Graph, name: str, values: Sequence[Any], known: dict[str, GraphVariable]
+) -> None:
     """Adds values to a collection; a variable is one object in all collections."""
-    known = {
-        variable.name: variable
-        for key in VARIABLE_COLLECTIONS
-        for variable in graph.get_collection(key)
-    }
     for value in values:
         is_variable = isinstance(value, GraphVariable)
-        graph.add_to_collection(name, known.get(value.name, value) if is_variable else value)
+        shared = known.get(value.name, value) if is_variable else value
+        graph.add_to_collection(name, shared)
+        if is_variable and name in VARIABLE_COLLECTIONS:
+            known.setdefault(value.name, value)
 
 
 def _import_collection(

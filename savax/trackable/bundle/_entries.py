@@ -229,9 +229,7 @@ class EntryDecoder:
             elif number == 7:
                 slices.append(_decode_slice(value))
             elif number == 2:
-                shape += _decode_shape(value)
-        if len(shape) > MAX_RANK:
-            raise CorruptBundleError(f"{key!r} has {len(shape)} dims; at most {MAX_RANK} may be.")
+                shape = _joined_shape(shape, value)
         if math.prod(dim or 1 for dim in shape) > MAX_ELEMENTS:
             raise CorruptBundleError(f"{key!r} has the impossible shape {shape}.")
         return Entry(key, dtype_number, shape, shard, offset, size, crc, tuple(slices))
@@ -244,8 +242,19 @@ def _decode_prefix(data: bytes) -> tuple[int, tuple[int, ...]]:
         if number == 1 and isinstance(value, int):
             dtype_number = value
         elif number == 2 and isinstance(value, bytes):
-            shape += _decode_shape(value)
+            shape = _joined_shape(shape, value)
     return dtype_number, shape
+
+
+def _joined_shape(shape: tuple[int, ...], data: bytes) -> tuple[int, ...]:
+    """Returns a shape with the dims of a further message, as protobuf merges a repeated one."""
+    joined = shape + _decode_shape(data)
+    # Checked at once, as thousands of messages would take quadratic time.
+    if len(joined) > MAX_RANK:
+        raise CorruptBundleError(
+            f"A stored tensor has {len(joined)} dims; at most {MAX_RANK} may be."
+        )
+    return joined
 
 
 def _decode_shape(data: bytes) -> tuple[int, ...]:

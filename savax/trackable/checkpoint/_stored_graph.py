@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import bisect
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from savax.errors import CorruptBundleError, UnsupportedError
 from savax.trackable._names import OBJECT_GRAPH_KEY
+from savax.trackable._node_paths import shortest_paths
 from savax.trackable.checkpoint._object_graph_codec import decode_object_graph
 from savax.types._collector import collector_paused
 
@@ -99,29 +99,15 @@ class StoredGraph:
         return self._paths
 
     def _find_paths(self) -> list[str]:
-        names: dict[int, tuple[int, str]] = {0: (0, "root")}
-        pending = deque([0])
-        while pending:
-            current = pending.popleft()
-            for child in self.nodes[current].children:
-                if child.node_id not in names:
-                    names[child.node_id] = (current, child.local_name)
-                    pending.append(child.node_id)
-        paths = [self._path(node_id, names) for node_id in range(len(self.nodes))]
+        found = shortest_paths(self.nodes)
+        ways = [found.get(node_id, f"node {node_id}") for node_id in range(len(self.nodes))]
+        # By the ways alone: where slot variables have slot variables, names would double each time.
+        paths = list(ways)
         for original_id, slots in self._slots_on.items():
             for owner_id, slot in slots:
-                name = f"{paths[owner_id]}.slot({slot.slot_name!r}, {paths[original_id]})"
+                name = f"{ways[owner_id]}.slot({slot.slot_name!r}, {ways[original_id]})"
                 paths[slot.slot_variable_node_id] = name
         return paths
-
-    def _path(self, node_id: int, names: dict[int, tuple[int, str]]) -> str:
-        if node_id not in names:
-            return f"node {node_id}"
-        parts = []
-        while node_id:
-            node_id, name = names[node_id]
-            parts.append(name)
-        return ".".join(["root", *parts[::-1]])
 
     def slots_of(self, node_id: int) -> Any:
         """Returns references to the slot variables of an optimizer's node."""

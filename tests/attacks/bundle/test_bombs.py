@@ -140,6 +140,12 @@ def test_entries_beyond_the_file(entry: Entry, forge: Forger, tmp_path: Path) ->
     assert refused(tmp_path / "x", CorruptBundleError) < 1 << 20
 
 
+def test_shape_in_thousands_of_messages_takes_little_time(tmp_path: Path) -> None:
+    rows = [(b"", HEADER), (b"k", b"\x08\x01" + b"\x12\x02\x12\x00" * 100_000)]
+    (tmp_path / "x.index").write_bytes(build_table(rows))
+    assert refused(tmp_path / "x", CorruptBundleError) < 4 << 20
+
+
 def test_unknown_type_of_absurd_shape_is_only_listed(forge: Forger, tmp_path: Path) -> None:
     forge(Entry("k", 99, (1 << 50,), size_bytes=5))
     with BundleReader(tmp_path / "x") as reader:

@@ -7,6 +7,7 @@ out are savax's errors. Anything else is a defect: another exception, minutes, g
 from __future__ import annotations
 
 import contextlib
+import io
 import shutil
 import tempfile
 import warnings
@@ -19,7 +20,17 @@ from google.protobuf.message import DecodeError
 
 import savax as sv
 from savax.errors import SavaxError
-from savax.protos import BundleEntryProto, BundleHeaderProto, ChunkMetadata, SavedModel, to_text
+from savax.protos import (
+    BundleEntryProto,
+    BundleHeaderProto,
+    ChunkMetadata,
+    SavedModel,
+    TrackableObjectGraph,
+    to_text,
+)
+from savax.saved_model.cli import main
+from savax.trackable import OBJECT_GRAPH_KEY
+from savax.trackable.bundle import BundleReader, write_bundle
 from savax.trackable.bundle._table import build_table, read_table
 from tests.attacks.fuzz.mutations import mutated
 from tests.image_files import ChunkFile
@@ -29,7 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 CORPUS = Path(__file__).with_name("corpus")
-_INDEX = "variables/variables.index"
+_PREFIX = "variables/variables"
+_INDEX = f"{_PREFIX}.index"
 
 
 class Small(sv.Module):
@@ -72,6 +84,8 @@ class Targets:
         sv.saved_model.save(small, self._home / "image", signatures, options)
         (self._home / "model" / "fingerprint.pb").unlink()
         self._graph = SavedModel.FromString(self._read("model/saved_model.pb"))
+        with BundleReader(self._home / "model" / _PREFIX) as reader:
+            self._values = {key: reader.read(key) for key in reader}
         self.by_name: dict[str, Callable[[bytes], None]] = {
             "graph": self.graph,
             "calls": self.calls,
@@ -79,6 +93,8 @@ class Targets:
             "image": self.image,
             "index": self.index,
             "fingerprint": self.fingerprint,
+            "objects": self.objects,
+            "commands": self.commands,
         }
 
     @contextlib.contextmanager
@@ -98,6 +114,8 @@ class Targets:
         """Returns whole files to begin with."""
         if name == "text":
             return [to_text(self._graph).encode()]
+        if name == "objects":
+            return [self._values[OBJECT_GRAPH_KEY].item()]
         files = {
             "image": "image/saved_model.cpb",
             "index": f"model/{_INDEX}",
@@ -115,11 +133,12 @@ class Targets:
     def changed_fields(self, name: str, data: bytes, rng: random.Random) -> bytes | None:
         """Returns a file with changed fields and right checksums, or None if that can't be."""
         changes = rng.choice((1, 1, 2, 4))
-        if name in ("graph", "calls"):
+        if name in ("graph", "calls", "commands", "objects"):
+            kind: Any = TrackableObjectGraph if name == "objects" else SavedModel
             try:
-                message: Any = SavedModel.FromString(data)
+                message = kind.FromString(data)
             except DecodeError:
-                message = self._graph
+                message = kind.FromString(self.seeds(name)[0])
             return mutated(message, rng, changes).SerializeToString()
         if name == "text":
             return to_text(mutated(self._graph, rng, changes)).encode()
@@ -190,6 +209,27 @@ class Targets:
         with self._model("image", "fingerprint.pb", data) as path:
             sv.saved_model.experimental.read_fingerprint(path).singleprint()
 
+    def objects(self, data: bytes) -> None:
+        """Loads, restores and lists a model with another object graph of its values."""
+        with self._model("model", _INDEX, b"") as path:
+            tensors = self._values | {OBJECT_GRAPH_KEY: np.array(data, object)}
+            write_bundle(path / _PREFIX, tensors.items())
+            _run("checkpoint", "show", str(path))
+            with contextlib.suppress(self._expected):
+                sv.saved_model.load(path)
+            part = sv.Module()
+            part.w, part.counts = sv.Variable(np.zeros((2, 2), np.float32)), [sv.Variable(0)]
+            sv.train.Checkpoint(part).read(path / _PREFIX).assert_consumed()
+
+    def commands(self, data: bytes) -> None:
+        """Looks at a model with another ``saved_model.pb``."""
+        with self._model("model", "saved_model.pb", data) as path:
+            _run("show", "--all", str(path))
+            _run("show", "--json", str(path))
+            _run("scan", str(path))
+            _run("check", str(path))
+            _run("diff", str(path), str(self._home / "model"))
+
     def _read(self, name: str) -> bytes:
         return (self._home / name).read_bytes()
 
@@ -225,6 +265,13 @@ class _Copy:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
         self._warnings.__exit__(kind, error, trace)
         return isinstance(error, self._expected)
+
+
+def _run(*arguments: str) -> None:
+    """Runs a command, which catches savax's errors itself."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+        main(list(arguments))
 
 
 def _example(spec: Any) -> np.ndarray[Any, Any]:

@@ -13,7 +13,7 @@ from tests.attacks.fuzz.targets import CORPUS, Targets
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAMES = ("graph", "calls", "text", "image", "index", "fingerprint")
+NAMES = ("graph", "calls", "text", "image", "index", "fingerprint", "objects", "commands")
 _SECONDS = 2.0  # for each target
 _SLOW = 20.0  # for one input
 

@@ -10,11 +10,20 @@ import pytest
 
 from savax.compat import v1
 from savax.errors import CorruptSavedModelError, ResourceLimitError, SavaxError, UnsafePathError
-from savax.protos import FunctionDef, GraphDef, SavedModel, parse, serialize
+from savax.protos import (
+    FunctionDef,
+    GraphDef,
+    SavedModel,
+    encode_tensor,
+    parse,
+    serialize,
+)
 from savax.saved_model import load
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from savax.protos import MetaGraphDef, NodeDef
 
 SECONDS = 10
 
@@ -144,8 +153,24 @@ def changed(model: SavedModel, what: str) -> None:
         node.attr["value"].tensor.dtype = 7
         node.attr["value"].tensor.string_val.append(b"/etc/passwd")
         node.attr["value"].tensor.tensor_shape.SetInParent()
+    elif what == "restore op of four inputs":
+        restore_of(graph).input.insert(0, restore_of(graph).input[0])
+    elif what == "restore op of two files":
+        node = graph.graph_def.node.add(name="two", op="Const")
+        node.attr["dtype"].type = 7
+        node.attr["value"].tensor.CopyFrom(encode_tensor(np.array([b"a", b"b"], object)))
+        restore_of(graph).input[0] = "two"
+    elif what == "restore op after one that isn't known":
+        node = graph.graph_def.node.add(name="unknown", op="NoSuchOp")
+        for node in graph.graph_def.node:
+            if node.op == "AssignVariableOp":
+                node.input[0] = "unknown"
     elif what == "two nodes of one name":
         graph.graph_def.node.add().CopyFrom(graph.graph_def.node[0])
+
+
+def restore_of(graph: MetaGraphDef) -> NodeDef:
+    return next(node for node in graph.graph_def.node if node.op == "RestoreV2")
 
 
 @pytest.mark.parametrize(
@@ -159,6 +184,9 @@ def changed(model: SavedModel, what: str) -> None:
         ("main op that isn't there", SavaxError),
         ("main op that reads a file", UnsafePathError),
         ("two nodes of one name", CorruptSavedModelError),
+        ("restore op of four inputs", CorruptSavedModelError),
+        ("restore op of two files", CorruptSavedModelError),
+        ("restore op after one that isn't known", SavaxError),
     ],
 )
 def test_a_damaged_model_is_refused(model, what, kind) -> None:
@@ -171,3 +199,17 @@ def test_a_damaged_model_is_refused(model, what, kind) -> None:
     if "signature" not in what:
         with v1.Session(graph=v1.Graph()) as session, pytest.raises(kind):
             v1.saved_model.load(session, ["serve"], directory)
+
+
+def test_collections_hold_anything(model) -> None:
+    directory, data = model
+    message = parse(SavedModel, data, "saved_model.pb")
+    collections = message.meta_graphs[0].collection_def
+    collections["trainable_variables"].int64_list.value.extend([1, 2])
+    for i in range(20_000):
+        collections[f"of the user {i}"].node_list.value.append("x:0")
+    message.meta_graphs[0].graph_def.node.add(name="empty", op="LookupTableImportV2")
+    (directory / "saved_model.pb").write_bytes(serialize(message))
+    started = time.monotonic()
+    assert [v.name for v in load(directory).variables] == ["v"]
+    assert time.monotonic() - started < SECONDS

@@ -96,6 +96,10 @@ LIES: dict[str, Callable[[ChunkMetadata], Any]] = {
     "bytes that are no message": field(2, (0,), 2),
     "bytes that are no part": field(),
     "bytes that are no text": field(2, (0,), 1, 5, record=3),
+    "an index of bytes": field(2, (0,), 2, 1, (0,), 5, "value", 8, 4, (0,)),
+    "an index of a text": field(2, (0,), 2, 1, (0,), 1, (0,)),
+    "no index of a text": field(2, (0,), 2, 1, (0,), 3),
+    "a path without end": field(2, (0,), 7, 1, (0,), 6, 2, 1, *(51, 1, (0,)) * 20_000),
 }
 
 
@@ -103,6 +107,31 @@ LIES: dict[str, Callable[[ChunkMetadata], Any]] = {
 def test_metadata_that_lies(lie, tmp_path) -> None:
     with pytest.raises(CorruptSavedModelError):
         read(image(LIES[lie], b"\xff\xfe"), tmp_path)
+
+
+def test_gaps_are_limited_for_all_fields_together(tmp_path) -> None:
+    def change(metadata: ChunkMetadata) -> None:
+        for i in range(1, 100):
+            field(2, (0,), 2, 1, (60_000 * i,), record=1)(metadata)
+
+    with pytest.raises(CorruptSavedModelError, match="no element"):
+        read(image(change), tmp_path)
+
+
+def test_chunks_are_not_read_again_and_again(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("savax.saved_model.image._riegeli_reader._READ_FLOOR", MIB)
+    base = SavedModel()
+    base.meta_graphs.add()
+    file, metadata = ChunkFile(), ChunkMetadata()
+    for records in ([base.SerializeToString()], [b"", bytes(MIB // 4)], [b"", bytes(MIB // 4)]):
+        for record, position in zip(records, file.add_records(records), strict=True):
+            metadata.chunks.add(type="MESSAGE", size=len(record), offset=position)
+    metadata.message.chunk_index = 0
+    for i in range(5_000):  # by empty records, which cost nothing, of both chunks in turn
+        field(2, (0,), 2, 1, (i,), record=1 + 2 * (i % 2))(metadata)
+    file.add_records([metadata.SerializeToString()])
+    with pytest.raises(ResourceLimitError, match="again and again"):
+        read(bytes(file.data), tmp_path)
 
 
 def test_nested_without_end(tmp_path) -> None:
