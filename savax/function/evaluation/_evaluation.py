@@ -17,6 +17,7 @@ from savax.errors import (
     VariableWriteError,
 )
 from savax.function._arrays import device_array
+from savax.function.evaluation._batch_pieces import compute_batch
 from savax.function.evaluation._bound_captures import BoundCaptures
 from savax.function.evaluation._carry import can_be_array
 from savax.function.evaluation._plan import Plan, PlanLibrary
@@ -160,7 +161,7 @@ class _Program:
             for _, array in self._state.arrays
         ]
         self._num_traces = 0
-        self._jitted = jax.jit(self._compute)
+        self._jitted = jax.jit(self._compute_batch if plan.uses_convolutions else self._compute)
         self._runner = SegmentRunner(library)
         needs_host = plan.needs_host or any(v.dtype.name == "string" for v in self._state.reads)
         self._needs_values = needs_host
@@ -293,6 +294,16 @@ class _Program:
                 self._scopes[key] = trace_x64(compute, *operands)
             jaxpr, tree = self._scopes[key]
         results: _Results = jax.tree.unflatten(tree, x64_call(jaxpr, *operands))
+        return results
+
+    def _compute_batch(self, *operands: Any) -> _Results:
+        """Computes what ``_compute`` does; large batches of images in pieces."""
+        count = len(operands) - self._num_args
+
+        def compute(arguments: Sequence[Any], fixed: Sequence[Any]) -> _Results:
+            return self._compute(*fixed, *arguments)
+
+        results: _Results = compute_batch(compute, operands[count:], operands[:count])
         return results
 
     def _compute(

@@ -59,6 +59,7 @@ class Plan:
       effects: what the function does to its arguments.
       uses_64_bit: whether 64-bit values occur, here or in a callee.
       uses_tables: whether lookup tables are used, here or in a callee.
+      uses_convolutions: whether images are convolved, here or in a callee.
       unsupported: nodes without an evaluation, here and in callees.
       depth: longest chain of calls, 1 without any.
       size: number of nodes, with those of callees.
@@ -75,6 +76,7 @@ class Plan:
     effects: Effects
     uses_64_bit: bool
     uses_tables: bool
+    uses_convolutions: bool
     unsupported: tuple[UnsupportedNode, ...]
     depth: int
     size: int
@@ -262,6 +264,8 @@ class PlanLibrary:
             uses_64_bit=body.uses_64_bit or any(plan.uses_64_bit for plan in callees.values()),
             uses_tables=any(EVALUATIONS[node.op].on_host for node in body.nodes)
             or any(plan.uses_tables for plan in callees.values()),
+            uses_convolutions=any("Conv" in node.op for node in body.nodes)
+            or any(plan.uses_convolutions for plan in callees.values()),
             unsupported=_unique(
                 [*body.unsupported, *(n for plan in callees.values() for n in plan.unsupported)]
             ),

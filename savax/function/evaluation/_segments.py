@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from savax.function.evaluation._batch_pieces import compute_batch
 from savax.function.evaluation._carry import can_be_array, handles_of, is_known
 from savax.function.evaluation._effects import (
     CALL_OPS,
@@ -356,7 +357,7 @@ class _Program:
         self._written = written
         self._given_slots = [slot for slot in step.inputs if slot not in known]
         self._known_outputs: dict[int, Value] = {}
-        self._compiled = jax.jit(self._compute)
+        self._compiled = jax.jit(self._compute_batch if plan.uses_convolutions else self._compute)
 
     def __call__(
         self, given: Sequence[Value], state: Sequence[Value]
@@ -365,6 +366,9 @@ class _Program:
         computed, written = self._compiled(given, state)
         slots = [slot for slot in self._step.outputs if slot not in self._known_outputs]
         return {**self._known_outputs, **dict(zip(slots, computed, strict=True))}, written
+
+    def _compute_batch(self, given: Sequence[Value], state: Sequence[Value]) -> Any:
+        return compute_batch(self._compute, given, state)
 
     def _compute(
         self, given: Sequence[Value], state: Sequence[Value]

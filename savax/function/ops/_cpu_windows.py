@@ -5,6 +5,7 @@ The measurements are in docs/decisions/0014.
 
 from __future__ import annotations
 
+import math
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,12 @@ _FEW_CHANNELS = 16
 # How many results a product computes at least to be fast, in general and from images of 3 colours.
 _WIDE, _WIDE_FOR_COLOURS = 32, 64
 _MAX_COLUMNS = 8
+# A product of so few windows of an image, with so many channels at least, is faster than XLA's
+# convolution, while all windows take no more bytes than this.
+_FEW_WINDOWS, _MANY_CHANNELS = 64, 128
+_MAX_WINDOW_BYTES = 14 << 20
+# XLA's convolution is up to 100 times slower where the kernel is larger than the image.
+_MAX_BYTES_OF_LARGE_WINDOWS = 256 << 20
 # How much more arithmetic a convolution of several columns may take.
 _MAX_GROWTH = 4
 
@@ -128,3 +135,47 @@ def convolve_columns(
     ]
     y = convolve(x, jnp.concatenate(copies, axis=-1))
     return y.reshape(*y.shape[:2], y.shape[2] * count, kernel.shape[-1])
+
+
+def is_product_of_windows(
+    shape: Sequence[int], kernel: Sequence[int], space: Sequence[int]
+) -> bool:
+    """Whether a convolution is best one product of all windows and the kernel on CPUs.
+
+    Args:
+      shape: of the input, NHWC.
+      kernel: its shape, HWIO.
+      space: rows and columns of the result.
+    """
+    if not all_known((*shape, *space)) or 0 in (*shape, *kernel, *space):
+        return False
+    num_bytes = 4 * shape[0] * math.prod(space) * math.prod(kernel[:-1])
+    if any(size < extent for size, extent in zip(shape[1:3], kernel[:2], strict=True)):
+        return num_bytes <= _MAX_BYTES_OF_LARGE_WINDOWS
+    is_deep = math.prod(space) <= _FEW_WINDOWS and shape[3] >= _MANY_CHANNELS
+    return is_deep and num_bytes <= _MAX_WINDOW_BYTES
+
+
+def multiply_windows(x: Any, kernel: Any, *, strides: Sequence[int], pads: Pairs) -> Any:
+    """Convolves by a product of all windows and the kernel.
+
+    Args:
+      x: the input, NHWC.
+      kernel: HWIO.
+      strides: steps along rows and columns.
+      pads: pairs for rows and columns.
+    """
+    height, width, channels, results = kernel.shape
+    x = jnp.pad(x, [(0, 0), *pads, (0, 0)])
+    rows = (x.shape[1] - height) // strides[0] + 1
+    columns = (x.shape[2] - width) // strides[1] + 1
+    parts = [
+        x[:, i : i + (rows - 1) * strides[0] + 1 : strides[0]][
+            :, :, j : j + (columns - 1) * strides[1] + 1 : strides[1]
+        ]
+        for i in range(height)
+        for j in range(width)
+    ]
+    windows = jnp.concatenate(parts, axis=-1).reshape(-1, height * width * channels)
+    y = windows @ kernel.reshape(-1, results)
+    return y.reshape(x.shape[0], rows, columns, results)

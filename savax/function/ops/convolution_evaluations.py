@@ -9,7 +9,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from savax.function.ops._cpu_windows import columns_at_once, convolve_columns, on_cpus
+from savax.function.ops._cpu_windows import (
+    columns_at_once,
+    convolve_columns,
+    is_product_of_windows,
+    multiply_windows,
+    on_cpus,
+)
 from savax.function.ops._registry import evaluates
 from savax.function.ops._windows_math import dilated, pads_of, spatial
 from savax.function.ops.shaping import sizes
@@ -62,21 +68,26 @@ class Geometry:
         pads = self.pads(x.shape, kernel.shape[:-2])
         return self._convolve(x, kernel, groups, self.strides, pads)
 
-    def columns_at_once(self, x: Any, kernel: Any) -> int:
-        """Returns how many neighbouring columns are best computed at once on CPUs."""
+    def form_for_cpus(self, x: Any, kernel: Any) -> Callable[[Any, Any], Any] | None:
+        """Returns what computes the same as ``convolve`` faster on CPUs; None if nothing does."""
         is_plain = self.data_format == "NHWC" and set(self.dilations) == {1}
         if not is_plain or x.dtype != jnp.float32 or kernel.dtype != jnp.float32:
-            return 1
-        low, high = self.pads(x.shape, kernel.shape[:-2])[1]
-        width = (x.shape[2] + low + high - kernel.shape[1]) // self.strides[1] + 1
-        return columns_at_once(x.shape, kernel.shape, self.strides[1], width)
-
-    def convolve_columns(self, x: Any, kernel: Any, count: int) -> Any:
-        """Convolves like ``convolve``, with so many columns as channels."""
-        step_y, step_x = self.strides
+            return None
         pads = self.pads(x.shape, kernel.shape[:-2])
+        rows, columns = (
+            (size + low + high - extent) // step + 1
+            for size, (low, high), extent, step in zip(
+                x.shape[1:3], pads, kernel.shape, self.strides, strict=False
+            )
+        )
+        if is_product_of_windows(x.shape, kernel.shape, (rows, columns)):
+            return partial(multiply_windows, strides=self.strides, pads=pads)
+        step_y, step_x = self.strides
+        count = columns_at_once(x.shape, kernel.shape, step_x, columns)
+        if count == 1:
+            return None
         convolve = partial(self._convolve, groups=1, strides=(step_y, count * step_x), pads=pads)
-        return convolve_columns(count, step_x, convolve, x, kernel)
+        return partial(convolve_columns, count, step_x, convolve)
 
     def has_blocks(self, shape: Sequence[int], kernel: Sequence[int]) -> bool:
         """Whether the windows on an input of this shape cover it and don't overlap."""
@@ -110,10 +121,8 @@ def convolved(x: Any, kernel: Any, geometry: Geometry) -> Any:
     if groups != 1:
         return whole(x, kernel)
     if any(size != 1 for size in kernel.shape[:-2]):
-        columns = geometry.columns_at_once(x, kernel)
-        if columns == 1:
-            return whole(x, kernel)
-        return on_cpus(partial(geometry.convolve_columns, count=columns), whole, x, kernel)
+        fast = geometry.form_for_cpus(x, kernel)
+        return on_cpus(fast, whole, x, kernel) if fast else whole(x, kernel)
     if geometry.channel_axis != x.ndim - 1 or 0 in x.shape:
         return whole(x, kernel)
     if any(low or high for low, high in geometry.pads(x.shape, kernel.shape[:-2])):

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 from jax import lax
 
-from savax.function.ops._cpu_windows import columns_at_once, reduce_windows
+from savax.function.ops._cpu_windows import (
+    columns_at_once,
+    is_product_of_windows,
+    reduce_windows,
+)
 from savax.function.ops._registry import EVALUATIONS
 
 POOL = {
@@ -80,6 +84,51 @@ def test_transposed_convolution_of_blocks_is_a_product_on_cpus_only(platform):
 def test_columns_at_once(channels, results, stride, width, count):
     shape, kernel = (2, 8, width * stride, channels), (3, 3, channels, results)
     assert columns_at_once(shape, kernel, stride, width) == count
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_convolution_of_few_positions_is_a_product_on_cpus_only(platform):
+    text = lowered("Conv2D", (2, 7, 7, 128), (3, 3, 128, 8), platform=platform, **CONVOLUTION)
+    assert ("dot_general" in text) == (platform == "cpu")
+    assert ("stablehlo.convolution" in text) == (platform != "cpu")
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "space", "expected"),
+    [
+        ((1, 7, 7, 128), (3, 3, 128, 128), (7, 7), True),
+        ((16, 7, 7, 512), (3, 3, 512, 512), (7, 7), True),
+        ((1, 14, 14, 512), (3, 3, 512, 512), (7, 7), True),
+        ((1, 7, 7, 64), (3, 3, 64, 64), (7, 7), False),  # few channels
+        ((1, 9, 9, 128), (3, 3, 128, 128), (9, 9), False),  # many positions
+        ((32, 7, 7, 512), (3, 3, 512, 512), (7, 7), False),  # the windows are too large
+        ((32, 2, 2, 8), (3, 3, 8, 8), (2, 2), True),  # a kernel that is larger than the image
+        ((32, 20, 2, 8), (3, 3, 8, 8), (20, 2), True),
+        ((90_000, 2, 2, 64), (3, 3, 64, 8), (2, 2), False),
+        ((0, 7, 7, 128), (3, 3, 128, 128), (7, 7), False),
+        ((1, 7, 7, 128), (3, 3, 128, 128), (0, 7), False),
+        ((jax.export.symbolic_shape("b")[0], 7, 7, 128), (3, 3, 128, 128), (7, 7), False),
+    ],
+)
+def test_products_of_windows(shape, kernel, space, expected):
+    assert is_product_of_windows(shape, kernel, space) == expected
+
+
+@pytest.mark.parametrize("padding", ["SAME", "VALID", "EXPLICIT"])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 3)])
+def test_product_of_windows_is_the_convolution(strides, padding):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(2, 5, 8, 128)), np.float32)
+    kernel = jnp.asarray(rng.normal(size=(3, 2, 128, 5)), np.float32)
+    explicit = (0, 0, 2, 1, 0, 3, 0, 0) if padding == "EXPLICIT" else ()
+    attrs = {"strides": (1, *strides, 1), "padding": padding, "explicit_paddings": explicit}
+    rule = jax.jit(lambda *xs: EVALUATIONS["Conv2D"].rule(*xs, **CONVOLUTION | attrs))
+    pads = [(2, 1), (0, 3)] if explicit else padding
+    expected = lax.conv_general_dilated(
+        x, kernel, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    assert "dot_general" in rule.trace(x, kernel).lower(lowering_platforms=("cpu",)).as_text()
+    np.testing.assert_allclose(rule(x, kernel), expected, 1e-4, 1e-4)
 
 
 def test_sizes_that_are_unknown_leave_one_operation():
